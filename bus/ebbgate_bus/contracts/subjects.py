@@ -1,0 +1,138 @@
+"""Names of everything on the bus: `ebbgate.v1.<kind>.…`, built and taken apart in this one place.
+
+Kubernetes names may hold dots, which NATS reads as separators; they never hold `_`, so `.` is written `_` and
+read back without loss. Policy uids and pod keys from sources without uids may hold `/`, which NATS allows.
+"""
+
+import msgspec
+
+ROOT = "ebbgate.v1"
+LIVE = f"{ROOT}.live"
+WRITER = f"{ROOT}.plan.writer"
+ALL = "all"
+ALL_SCOPE = f"{ROOT}.plan.all"
+
+_ILLEGAL = frozenset(" \t\r\n*>")
+
+
+def escape(name: str) -> str:
+    """A token for `name`. Raises ValueError for what no Kubernetes name holds (empty, blank, `_`, `*`,
+    `>`).
+    """
+    if not name or "_" in name or not _ILLEGAL.isdisjoint(name) or not name.isascii():
+        raise ValueError(f"not a name that can be a subject token: {name!r}")
+    return name.replace(".", "_")
+
+
+def unescape(token: str) -> str:
+    return token.replace("_", ".")
+
+
+def fact(kind: str, *ids: str) -> str:
+    """`fact("pod", namespace, name)`, `fact("node", name)`, …"""
+    return ".".join((ROOT, "fact", kind, *map(escape, ids)))
+
+
+def synced(kind: str) -> str:
+    return f"{ROOT}.synced.{kind}"
+
+
+def routes(set_id: str, chunk: int) -> str:
+    return f"{ALL_SCOPE}.set.{set_id}.{chunk}"
+
+
+def group(policy_uid: str) -> str:
+    return f"{ALL_SCOPE}.group.{escape(policy_uid)}"
+
+
+def peer(node: str) -> str:
+    return f"{ALL_SCOPE}.peer.{escape(node)}"
+
+
+def cluster(cidr: str) -> str:
+    return f"{ALL_SCOPE}.cluster.{escape(cidr)}"
+
+
+def node_scope(node: str) -> str:
+    return f"{ROOT}.plan.node.{escape(node)}"
+
+
+def endpoint(node: str, pod_ip: str) -> str:
+    return f"{node_scope(node)}.endpoint.{escape(pod_ip)}"
+
+
+def egress(node: str, slot: int) -> str:
+    return f"{node_scope(node)}.egress.{slot}"
+
+
+def commit(scope: str) -> str:
+    """`scope`: ALL_SCOPE or `node_scope(name)`."""
+    return f"{scope}.commit"
+
+
+def policy_in_force(policy: str) -> str:
+    return f"{ROOT}.plan.policy.{escape(policy)}"
+
+
+def status(node: str) -> str:
+    return f"{ROOT}.status.{escape(node)}"
+
+
+def verdict(policy: str) -> str:
+    return f"{ROOT}.verdict.{escape(policy)}"
+
+
+def beat(service: str, name: str) -> str:
+    return f"{ROOT}.beat.{service}.{escape(name)}"
+
+
+def live(subject: str) -> str:
+    """Where the server republishes a stored message of `subject`."""
+    return LIVE + subject.removeprefix(ROOT)
+
+
+def stored(live_subject: str) -> str:
+    """The subject under which a message seen on `live` is stored."""
+    return ROOT + live_subject.removeprefix(LIVE)
+
+
+class Name(msgspec.Struct, frozen=True, gc=False):
+    """A subject taken apart. `kind`: e.g. `fact.pod`, `plan.endpoint`, `plan.commit`, `status`.
+
+    `scope`: ALL_SCOPE or a node's scope for rows and Commits, else empty. `ids`: unescaped, in subject order,
+    without the node of a scope; `node`: that node.
+    """
+
+    kind: str
+    ids: tuple[str, ...] = ()
+    scope: str = ""
+    node: str = ""
+
+
+def parse(subject: str) -> Name | None:
+    """The parts of a stored subject, or None if it isn't one of ours (of this major version)."""
+    if not subject.startswith(ROOT + "."):
+        return None
+    family, *tokens = subject.removeprefix(ROOT + ".").split(".")
+    ids = tuple(map(unescape, tokens))
+    if family == "plan" and tokens:
+        return _parse_plan(tokens, ids)
+    if family == "fact" and len(tokens) >= 2:
+        return Name(f"fact.{tokens[0]}", ids[1:])
+    if family in ("status", "verdict", "synced", "beat", "stats") and tokens:
+        return Name(family, ids)
+    return None
+
+
+def _parse_plan(tokens: list[str], ids: tuple[str, ...]) -> Name | None:
+    match tokens:
+        case ["writer"]:
+            return Name("plan.writer")
+        case ["policy", _]:
+            return Name("plan.policy", ids[1:])
+        case ["all", kind, *_]:
+            return Name(f"plan.{kind}", ids[2:], scope=ALL_SCOPE)
+        case ["node", node, kind, *_]:
+            return Name(f"plan.{kind}", ids[3:], scope=f"{ROOT}.plan.node.{node}", node=ids[1])
+        case _:
+            return None
