@@ -1,0 +1,226 @@
+"""Following a stream: subscribe to `live` first, then read what is stored, merge by sequence, go on live.
+
+In this order nothing is missed: a message stored after the read came live, one stored before it was read, and
+a live one whose sequence the read has passed is known already. After an interruption the stream is read anew
+and the reader *replaces* all it had. One stream consumer per node that stays would collapse the server at
+thousands of nodes (measured); here consumers live only while reading.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+import nats.errors
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from ebbgate_bus.contracts import subjects
+from ebbgate_bus.contracts.envelope import Stored
+from ebbgate_bus.contracts.streams import Stream
+from ebbgate_bus.runtime import connection, jetstream
+
+RETRY_S = 0.3
+IDLE_TIMEOUT_S = 5.0
+"""A read during which nothing arrives for so long is begun again."""
+MAX_BATCH = 10_000
+"""Messages handed over at once, so that a flood doesn't keep the loop from beating."""
+QUEUE_LIMIT = 1_000_000
+"""Messages waiting; a reader that is further behind reads the stream anew instead."""
+
+log = logging.getLogger(__name__)
+
+
+class Batch(msgspec.Struct, frozen=True, gc=False):
+    """`replaced`: these are all there is, and what was known before is void. A tombstone has an empty
+    payload.
+    """
+
+    replaced: bool
+    messages: tuple[Stored, ...]
+
+
+class Interrupted(Exception):
+    """The read did not reach its end."""
+
+
+async def read(bus: connection.Bus, stream: Stream, filters: Sequence[str]) -> list[Stored]:
+    """All messages stored under `filters` now, tombstones included, in stream order. Waits for the stream."""
+    return sorted(
+        [message for found in await _read_all(bus, stream, filters) for message in found[0]],
+        key=lambda message: message.sequence,
+    )
+
+
+async def _read_all(
+    bus: connection.Bus, stream: Stream, filters: Sequence[str]
+) -> list[tuple[list[Stored], int]]:
+    complained = False
+    while True:
+        try:
+            return [await _read_filter(bus, stream, one) for one in filters]
+        except (nats.errors.Error, jetstream.ApiError, Interrupted) as error:
+            if not complained:
+                fields = {"stream": stream.name, "reason": str(error) or repr(error)}
+                log.warning("stream.unreadable", extra={"fields": fields})
+            complained = True
+            await asyncio.sleep(RETRY_S)
+
+
+async def _read_filter(bus: connection.Bus, stream: Stream, filter_: str) -> tuple[list[Stored], int]:
+    """The messages under `filter_`, and the sequence up to which they are complete."""
+    replay = _Replay(bus)
+    inbox = bus.new_inbox()
+    subscription = await bus.subscribe(inbox, cb=replay.take, pending_msgs_limit=0, pending_bytes_limit=0)
+    name = f"read-{os.urandom(6).hex()}"
+    try:
+        await replay.until(await _start_consumer(bus, stream, filter_, name, inbox))
+    finally:
+        await _unsubscribe(subscription)
+        await _remove_consumer(bus, stream, name)
+    return replay.messages, max((message.sequence for message in replay.messages), default=0)
+
+
+class _Replay:
+    """What one short-lived consumer delivers."""
+
+    def __init__(self, bus: connection.Bus) -> None:
+        self._bus = bus
+        self._arrived = asyncio.Event()
+        self._caught_up = False
+        self.messages: list[Stored] = []
+
+    async def take(self, message: Msg) -> None:
+        if message.headers and message.headers.get("Status") == "100":  # flow control, or a heartbeat
+            reply = message.reply or message.headers.get("Nats-Consumer-Stalled")
+            if reply:
+                await self._bus.publish(reply)
+            return
+        metadata = message.metadata
+        self.messages.append(
+            Stored(message.subject, message.data, metadata.sequence.stream, message.headers or {})
+        )
+        self._caught_up = metadata.num_pending == 0
+        self._arrived.set()
+
+    async def until(self, pending: int) -> None:
+        """Wait for `pending` messages. Raises Interrupted if none arrives for IDLE_TIMEOUT_S."""
+        while len(self.messages) < pending and not self._caught_up:
+            self._arrived.clear()
+            try:
+                async with asyncio.timeout(IDLE_TIMEOUT_S):
+                    await self._arrived.wait()
+            except TimeoutError as error:
+                raise Interrupted(f"{len(self.messages)} of {pending} messages came") from error
+
+
+async def _start_consumer(bus: connection.Bus, stream: Stream, filter_: str, name: str, inbox: str) -> int:
+    """Begin a replay into `inbox`; the number of messages that it will bring.
+
+    With one message kept per subject, "all" is "the last of each". A message that is replaced while the
+    replay runs comes under its new sequence, at the end, so that their number doesn't shrink.
+    """
+    config = {
+        "name": name,
+        "deliver_subject": inbox,
+        "deliver_policy": "all",
+        "ack_policy": "none",
+        "replay_policy": "instant",
+        "filter_subject": filter_,
+        "flow_control": True,
+        "idle_heartbeat": 1_000_000_000,
+        "mem_storage": True,
+        "num_replicas": 1,
+        "inactive_threshold": 30_000_000_000,
+    }
+    body = {"stream_name": stream.name, "config": config, "action": "create"}
+    answer = await jetstream.request(bus, f"CONSUMER.CREATE.{stream.name}.{name}.{filter_}", body)
+    return int(answer["num_pending"]) + int(answer["delivered"]["consumer_seq"])
+
+
+async def _remove_consumer(bus: connection.Bus, stream: Stream, name: str) -> None:
+    """Best effort: an abandoned consumer is removed by the server after its inactive_threshold."""
+    with contextlib.suppress(nats.errors.Error, jetstream.ApiError):
+        await jetstream.request(bus, f"CONSUMER.DELETE.{stream.name}.{name}", {})
+
+
+async def _unsubscribe(subscription: Subscription) -> None:
+    with contextlib.suppress(nats.errors.Error):
+        await subscription.unsubscribe()
+
+
+class Follower:
+    """Follows `filters` of a stream for ever. One reader: `async for batch in follower.batches()`."""
+
+    def __init__(self, bus: connection.Bus, stream: Stream, filters: Sequence[str]) -> None:
+        self._bus = bus
+        self._stream = stream
+        self._filters = tuple(filters)
+        self._waiting: deque[tuple[int, Stored]] = deque()
+        self._arrived = asyncio.Event()
+        self._reread = True
+
+    async def batches(self) -> AsyncIterator[Batch]:
+        """First all there is, then what changes; all there is again after each interruption."""
+        forget = self._bus.on_interruption(self._interrupted)
+        live = [await self._subscribe(number, one) for number, one in enumerate(self._filters)]
+        try:
+            complete_to: list[int] = []
+            while True:
+                if self._reread:
+                    self._reread = False
+                    self._waiting.clear()
+                    messages, complete_to = await self._read()
+                    yield Batch(replaced=True, messages=messages)
+                await self._arrived.wait()
+                self._arrived.clear()
+                if not self._reread and (news := self._drain(complete_to)):
+                    yield Batch(replaced=False, messages=news)
+        finally:
+            forget()
+            for subscription in live:
+                await _unsubscribe(subscription)
+
+    async def _subscribe(self, number: int, filter_: str) -> Subscription:
+        async def take(message: Msg) -> None:
+            if len(self._waiting) >= QUEUE_LIMIT:
+                self._interrupted()
+            elif message.headers:
+                self._waiting.append((number, _from_live(message)))
+                self._arrived.set()
+
+        return await self._bus.subscribe(
+            subjects.live(filter_), cb=take, pending_msgs_limit=0, pending_bytes_limit=0
+        )
+
+    async def _read(self) -> tuple[tuple[Stored, ...], list[int]]:
+        found = await _read_all(self._bus, self._stream, self._filters)
+        messages = [message for part, _ in found for message in part]
+        messages.sort(key=lambda message: message.sequence)
+        return tuple(messages), [complete_to for _, complete_to in found]
+
+    def _drain(self, complete_to: list[int]) -> tuple[Stored, ...]:
+        """Up to MAX_BATCH waiting messages, without those that the read has passed already."""
+        news = []
+        for _ in range(min(len(self._waiting), MAX_BATCH)):
+            number, message = self._waiting.popleft()
+            if message.sequence > complete_to[number]:
+                complete_to[number] = message.sequence
+                news.append(message)
+        if self._waiting:
+            self._arrived.set()
+        return tuple(news)
+
+    def _interrupted(self) -> None:
+        self._reread = True
+        self._arrived.set()
+
+
+def _from_live(message: Msg) -> Stored:
+    headers = message.headers or {}
+    return Stored(
+        subjects.stored(message.subject), message.data, int(headers.get("Nats-Sequence", "0")), headers
+    )

@@ -1,0 +1,71 @@
+"""A revision as JetStream's atomic batch: stored whole or refused whole, fenced on its last message.
+
+The last message of a batch carries what its sender believes to be the last sequence of that subject
+(`plan.writer`); if another resolver has written since, the server refuses the batch and nothing of it is
+stored. Rows fenced one by one were measured not to be enough: two writers can interleave before either
+commits.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+
+import nats.errors
+
+from ebbgate_bus.contracts import streams
+from ebbgate_bus.contracts.envelope import Outgoing
+from ebbgate_bus.runtime import connection
+
+ACK_TIMEOUT_S = 10.0
+"""An open batch is abandoned by the server after 10 s."""
+WRONG_LAST_SEQUENCE = 10071
+
+
+class Fenced(Exception):
+    """Another writer was faster: nothing was stored, and what is known of the stream is out of date."""
+
+
+class Refused(Exception):
+    """The server will not take this batch, for the reason given: nothing was stored."""
+
+
+class Unanswered(Exception):
+    """No answer: the batch was stored whole, or not at all. Read the stream again to know."""
+
+
+async def publish(bus: connection.Bus, batch: Sequence[Outgoing], *, expected_sequence: int) -> int:
+    """Store `batch` if the last sequence of its last message's subject is `expected_sequence`; the new one.
+
+    Raises Fenced, Refused, Unanswered.
+    """
+    if len(batch) > streams.MAX_BATCH:
+        raise Refused(f"{len(batch)} messages, and a batch holds {streams.MAX_BATCH}")
+    batch_id = os.urandom(8).hex()
+    last = len(batch) - 1
+    try:
+        for number, message in enumerate(batch[:last], start=1):
+            await bus.publish(message.subject, message.payload, headers=_headers(message, batch_id, number))
+        headers = _headers(batch[last], batch_id, last + 1)
+        headers |= {"Nats-Batch-Commit": "1", "Nats-Expected-Last-Subject-Sequence": str(expected_sequence)}
+        reply = await bus.request(
+            batch[last].subject, batch[last].payload, headers=headers, timeout=ACK_TIMEOUT_S
+        )
+    except nats.errors.Error as error:
+        raise Unanswered(str(error) or repr(error)) from error
+    return _sequence_of(reply.data)
+
+
+def _headers(message: Outgoing, batch_id: str, number: int) -> dict[str, str]:
+    return message.headers | {"Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(number)}
+
+
+def _sequence_of(ack: bytes) -> int:
+    answer = json.loads(ack)
+    error = answer.get("error")
+    if not error:
+        return int(answer["seq"])
+    if error.get("err_code") == WRONG_LAST_SEQUENCE:
+        raise Fenced(error["description"])
+    if error.get("code") == 503:
+        raise Unanswered(error["description"])
+    raise Refused(error["description"])

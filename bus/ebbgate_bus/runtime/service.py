@@ -1,0 +1,51 @@
+"""The frame of every service: one asyncio loop, ended by SIGTERM or SIGINT, dying loudly on a bug.
+
+A service that meets a broken invariant dies; restart is safe, since the truth is reread. Ending takes nothing
+out of the kernel or off the bus.
+"""
+
+import asyncio
+import logging
+import signal
+import sys
+import types
+from collections.abc import Awaitable, Callable
+
+from ebbgate_bus.contracts import codec, reports, subjects
+from ebbgate_bus.runtime import connection
+
+BEAT_INTERVAL_S = 1.0
+
+log = logging.getLogger(__name__)
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    """Run `main` until it returns or a signal asks to stop. Exits with 1 on an exception, after one log
+    line.
+    """
+    sys.excepthook = _died
+    asyncio.run(_until_signalled(main))
+
+
+def _died(kind: type[BaseException], error: BaseException, trace: types.TracebackType | None) -> None:
+    log.error("service.died", exc_info=(kind, error, trace))
+
+
+async def _until_signalled(main: Callable[[], Awaitable[None]]) -> None:
+    task = asyncio.ensure_future(main())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        log.info("service.stopped")
+
+
+async def keep_beating(bus: connection.Bus, *, service: str, name: str) -> None:
+    """Publish a Beat each second, for ever. A beat that can't be sent is not made up for."""
+    subject, payload = subjects.beat(service, name), codec.encode(reports.Beat(service=service, name=name))
+    while True:
+        if bus.is_connected:
+            await bus.publish(subject, payload)
+        await asyncio.sleep(BEAT_INTERVAL_S)
