@@ -1,0 +1,239 @@
+"""Kubernetes object ─normalise▶ Fact: the first leg of the walk. Pure.
+
+The same path for a manifest from a directory, a test or a story (`normalise`) and for an object as the API
+sends it (`read`): JSON bytes into the `shapes`, the shape into a fact. It must never judge: a policy's `spec`
+travels as sorted JSON even when it is nonsense, since only the resolver rejects, and says so in a Verdict.
+It must never raise for bad input either, so that one bad object leaves all others untouched: what can't be a
+fact at all is `Unusable`, what could not be read within a fact is one of its `warnings`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from ebbgate_bus.contracts import codec, facts, subjects
+
+from ebbgate_watcher.core import parsing, shapes
+
+
+class Observed(msgspec.Struct, frozen=True, gc=False):
+    """An object that is a fact. `kind`: the fact's ("pod", "policy", …). `uid`: that of the fact where it has
+    one, so never empty. `warnings`: one clause for each thing that was left out.
+    """
+
+    subject: str
+    fact: facts.Fact
+    kind: str
+    uid: str
+    resource_version: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+class Unusable(msgspec.Struct, frozen=True, gc=False):
+    """An object that can't be a fact. `subject`: the fact it would have been, or empty if its name is no
+    name. `kind`: the fact's kind, or Kubernetes' word for it if there is no such fact. `name`: for people.
+    """
+
+    subject: str
+    kind: str
+    name: str
+    reason: str
+
+
+class _Head(msgspec.Struct, frozen=True, gc=False):
+    """What all objects have, with the gaps filled: namespace "default", uid from the name."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    created: str
+    labels: dict[str, str]
+
+
+_Build = Callable[[_Head, Any, list[str]], facts.Fact]
+
+
+class _Kind(msgspec.Struct, frozen=True):
+    fact: str
+    api_versions: tuple[str, ...]
+    decoder: msgspec.json.Decoder[Any]
+    build: _Build
+    namespaced: bool = False
+
+
+def normalise(manifest: object) -> Observed | Unusable:
+    """`manifest`: one whole object as plain Python values, e.g. from YAML."""
+    try:
+        raw = codec.sorted_json(manifest)
+        type_meta = _type_meta.decode(raw)
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.ValidationError) as error:
+        # What YAML can say and JSON can't: odd keys, huge numbers, aliases that contain themselves.
+        return Unusable("", "", "", f"not a Kubernetes object: {error}")
+    kind = KINDS.get(type_meta.kind or "")
+    if kind is None or (type_meta.api_version or kind.api_versions[0]) not in kind.api_versions:
+        what = f"{type_meta.api_version or '(no apiVersion)'} {type_meta.kind or '(no kind)'}"
+        return Unusable("", type_meta.kind or "", _display_name(raw), f"not a kind that is watched: {what}")
+    return _read(kind, raw)
+
+
+def read(fact_kind: str, raw: bytes | msgspec.Raw) -> Observed | Unusable:
+    """`raw`: JSON of one object, known to be of the kind behind facts of `fact_kind`."""
+    return _read(_BY_FACT[fact_kind], raw)
+
+
+def _read(kind: _Kind, raw: bytes | msgspec.Raw) -> Observed | Unusable:
+    try:
+        shape = kind.decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return Unusable(_subject_of(kind, raw), kind.fact, _display_name(raw), str(error))
+    notes: list[str] = []
+    head = _head(kind, shape.metadata or shapes.Metadata(), notes)
+    try:
+        subject = _subject(kind, head)
+    except ValueError as error:
+        return Unusable("", kind.fact, _qualified(kind, head), str(error))
+    fact = kind.build(head, shape, notes)
+    version = (shape.metadata and shape.metadata.resource_version) or ""
+    return Observed(subject, fact, kind.fact, head.uid, version, tuple(notes))
+
+
+def _head(kind: _Kind, metadata: shapes.Metadata, notes: list[str]) -> _Head:
+    namespace = metadata.namespace or "default"
+    name = metadata.name or ""
+    fallback = f"{namespace}/{name}" if kind.namespaced else name
+    return _Head(
+        namespace=namespace,
+        name=name,
+        uid=parsing.parse_token(metadata.uid or "", "metadata.uid", fallback, notes),
+        generation=metadata.generation or 0,
+        created=parsing.parse_time(metadata.creation_timestamp or "", "metadata.creationTimestamp", notes),
+        labels=metadata.labels or {},
+    )
+
+
+def _subject(kind: _Kind, head: _Head) -> str:
+    if not head.name:
+        raise ValueError("it has no name")
+    ids = (head.namespace, head.name) if kind.namespaced else (head.name,)
+    return subjects.fact(kind.fact, *ids)
+
+
+def _subject_of(kind: _Kind, raw: bytes | msgspec.Raw) -> str:
+    """The subject of an object whose structure is wrong elsewhere: its last good version may be stored."""
+    try:
+        return _subject(kind, _head(kind, _named.decode(raw).metadata or shapes.Metadata(), []))
+    except (msgspec.DecodeError, ValueError):
+        return ""
+
+
+def _qualified(kind: _Kind, head: _Head) -> str:
+    return f"{head.namespace}/{head.name}" if kind.namespaced else head.name
+
+
+def _display_name(raw: bytes | msgspec.Raw) -> str:
+    try:
+        metadata = _named.decode(raw).metadata
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+    parts = (metadata.namespace, metadata.name) if metadata else ()
+    return "/".join(part for part in parts if part)
+
+
+def _pod(head: _Head, shape: shapes.Pod, notes: list[str]) -> facts.Pod:
+    spec, status = shape.spec or shapes.PodSpec(), shape.status or shapes.PodStatus()
+    ips = [entry.ip for entry in status.pod_ips or () if entry.ip] or [status.pod_ip or ""]
+    return facts.Pod(
+        namespace=head.namespace,
+        name=head.name,
+        uid=head.uid,
+        node=parsing.parse_token(spec.node_name or "", "spec.nodeName", "", notes),
+        ips=parsing.parse_addresses(filter(None, ips), "a pod IP", notes),
+        labels=head.labels,
+        phase=status.phase or "",
+        host_network=bool(spec.host_network),
+    )
+
+
+def _namespace(head: _Head, shape: shapes.Object, notes: list[str]) -> facts.Namespace:
+    return facts.Namespace(name=head.name, labels=head.labels)
+
+
+def _node(head: _Head, shape: shapes.Node, notes: list[str]) -> facts.Node:
+    spec, status = shape.spec or shapes.NodeSpec(), shape.status or shapes.NodeStatus()
+    listed = status.addresses or ()
+    internal, external = (
+        parsing.parse_addresses((a.address for a in listed if a.type == wanted), f"an {wanted}", notes)
+        for wanted in ("InternalIP", "ExternalIP")
+    )
+    cidrs = spec.pod_cidrs or [spec.pod_cidr or ""]
+    return facts.Node(
+        name=head.name,
+        labels=head.labels,
+        internal_ips=internal,
+        addresses=tuple(dict.fromkeys(internal + external)),
+        pod_cidrs=parsing.parse_networks(filter(None, cidrs), "a pod CIDR", notes),
+    )
+
+
+def _policy(head: _Head, shape: shapes.Policy, notes: list[str]) -> facts.Policy:
+    spec = codec.sorted_json(msgspec.json.decode(shape.spec))
+    return facts.Policy(
+        name=head.name,
+        uid=head.uid,
+        generation=head.generation,
+        created=head.created,
+        spec=msgspec.Raw(spec),
+    )
+
+
+def _service_cidr(head: _Head, shape: shapes.ServiceCidr, notes: list[str]) -> facts.ServiceCidr:
+    cidrs = (shape.spec and shape.spec.cidrs) or ()
+    return facts.ServiceCidr(name=head.name, cidrs=parsing.parse_networks(cidrs, "a service CIDR", notes))
+
+
+def _node_network(head: _Head, shape: shapes.NodeNetwork, notes: list[str]) -> facts.NodeNetwork:
+    interfaces = (shape.spec and shape.spec.interfaces) or ()
+    return facts.NodeNetwork(
+        node=head.name,
+        interfaces=tuple(_interface(each, notes) for each in sorted(interfaces, key=lambda i: i.index)),
+    )
+
+
+def _interface(shape: shapes.Interface, notes: list[str]) -> facts.Interface:
+    where = f"an address of {shape.name}"
+    return facts.Interface(
+        name=shape.name,
+        index=shape.index,
+        alt_names=tuple(shape.alt_names or ()),
+        addresses=parsing.parse_interface_addresses(shape.addresses or (), where, notes),
+        default_route=tuple(f for f in ("ipv4", "ipv6") if f in (shape.default_route or ())),
+    )
+
+
+_type_meta = msgspec.json.Decoder(shapes.TypeMeta)
+_named = msgspec.json.Decoder(shapes.Object)
+
+
+def _kind(fact: str, api_version: str, shape: type[Any], build: _Build, *, namespaced: bool = False) -> _Kind:
+    return _Kind(fact, tuple(api_version.split()), msgspec.json.Decoder(shape), build, namespaced)
+
+
+KINDS: dict[str, _Kind] = {
+    "Pod": _kind("pod", "v1", shapes.Pod, _pod, namespaced=True),
+    "Namespace": _kind("namespace", "v1", shapes.Object, _namespace),
+    "Node": _kind("node", "v1", shapes.Node, _node),
+    "CiliumEgressGatewayPolicy": _kind("policy", "cilium.io/v2", shapes.Policy, _policy),
+    "ServiceCIDR": _kind(
+        "servicecidr",
+        "networking.k8s.io/v1 networking.k8s.io/v1beta1",
+        shapes.ServiceCidr,
+        _service_cidr,
+    ),
+    "NodeNetwork": _kind("nodenetwork", "ebbgate.io/v1alpha1", shapes.NodeNetwork, _node_network),
+}
+"""Kubernetes' kind → how it becomes a fact. NodeNetwork is in no Kubernetes: it comes from manifests of a
+directory or a story only, where no programmer reports it.
+"""
+
+_BY_FACT = {kind.fact: kind for kind in KINDS.values()}
