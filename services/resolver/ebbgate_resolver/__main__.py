@@ -1,0 +1,179 @@
+"""The resolver: follows facts and reports, steps the engine, publishes its batches. Composition root.
+
+One task per input queues what arrives; one loop folds what is queued, steps once, and publishes once. The
+engine decides everything; this shell only carries messages, and starts anew (claim, read, resolve) whenever
+it can't know what PLAN holds.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+
+from nats.aio.msg import Msg
+
+from ebbgate_bus.contracts import facts, streams, subjects
+from ebbgate_bus.contracts.envelope import Outgoing, Stored
+from ebbgate_bus.runtime import connection, follower, jetstream, logs, publisher, revision, service
+from ebbgate_resolver import settings as settings_
+from ebbgate_resolver.core import engine
+from ebbgate_resolver.io import plan
+
+TICK_S = 1.0
+"""Time passes for slots and silent nodes even when nothing arrives."""
+RETRY_S = 0.5
+STAND_BY_S = 3.0
+"""A resolver that was fenced takes over when no other has beaten for so long."""
+
+UNKNOWN = -1
+"""In place of the sequence of `plan.writer`: claim and read PLAN before anything is written."""
+
+log = logging.getLogger("ebbgate_resolver")
+
+
+class Shell:
+    """One engine, its inputs and its output."""
+
+    def __init__(self, bus: connection.Bus, settings: settings_.Settings) -> None:
+        self._bus = bus
+        self._settings = settings
+        self._engine = engine.Resolver(cluster_cidrs=settings.cluster_cidrs)
+        self._woken = asyncio.Event()
+        self._queue: list[tuple[str, follower.Batch]] = []
+        self._read: set[str] = set()
+        self._beat_name = f"{settings.name}-{os.getpid()}"
+        self._other_beat_s = 0.0
+        self._standing_by = False
+        self._sequence = UNKNOWN
+        self._verdicts = publisher.Publisher(bus)
+
+    async def run(self) -> None:
+        await jetstream.ensure_streams(self._bus)
+        await self._verdicts.start()
+        await self._subscribe_beats()
+        async with asyncio.TaskGroup() as group:
+            facts_ = follower.Follower(
+                self._bus, streams.FACT, [f"{subjects.ROOT}.fact.>", f"{subjects.ROOT}.synced.>"]
+            )
+            reports = follower.Follower(self._bus, streams.STATUS, [f"{subjects.ROOT}.status.>"])
+            group.create_task(self._enqueue("facts", facts_.batches()))
+            group.create_task(self._enqueue("reports", reports.batches()))
+            group.create_task(service.keep_beating(self._bus, service="resolver", name=self._beat_name))
+            self._bus.on_interruption(self._interrupted)
+            await self._work()
+
+    async def _enqueue(self, source: str, batches: AsyncIterator[follower.Batch]) -> None:
+        async for batch in batches:
+            self._queue.append((source, batch))
+            self._woken.set()
+
+    async def _subscribe_beats(self) -> None:
+        """Beats are not stored: a silent node, or resolver, is one that none came from."""
+
+        async def of_programmer(message: Msg) -> None:
+            beat = Stored(message.subject, message.data, 0)
+            self._queue.append(("beats", follower.Batch(replaced=False, messages=(beat,))))
+
+        async def of_resolver(message: Msg) -> None:
+            if message.subject != subjects.beat("resolver", self._beat_name):
+                self._other_beat_s = time.monotonic()
+
+        await self._bus.subscribe(f"{subjects.ROOT}.beat.programmer.>", cb=of_programmer)
+        await self._bus.subscribe(f"{subjects.ROOT}.beat.resolver.>", cb=of_resolver)
+
+    def _interrupted(self) -> None:
+        """After a reconnect PLAN may have another writer, or be empty."""
+        self._sequence = UNKNOWN
+        self._woken.set()
+
+    async def _work(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._woken.wait()
+            self._woken.clear()
+            self._fold()
+            if {"facts", "reports"} <= self._read and await self._is_writer():
+                await self._step()
+
+    async def _is_writer(self) -> bool:
+        """Claim PLAN if it isn't ours, unless another resolver took it and is alive: then stay warm."""
+        if self._sequence != UNKNOWN:
+            return True
+        if self._standing_by and time.monotonic() - self._other_beat_s < STAND_BY_S:
+            return False
+        try:
+            claim = await plan.claim(self._bus)
+        except (revision.Fenced, revision.Unanswered, revision.Refused) as error:
+            await self._lost(error)
+            return False
+        self._standing_by, self._sequence, self._engine.epoch = False, claim.sequence, claim.epoch
+        self._engine.replace_plan(claim.rows, time.time())
+        log.info("plan.claimed", extra={"fields": {"epoch": claim.epoch, "rows": len(claim.rows)}})
+        return True
+
+    async def _lost(self, error: Exception) -> None:
+        """What PLAN holds is not known any more, because of `error`."""
+        self._standing_by = isinstance(error, revision.Fenced)
+        self._sequence = UNKNOWN
+        fields = {"reason": str(error), "standing_by": self._standing_by}
+        log.warning("plan.lost", extra={"fields": fields})
+        await asyncio.sleep(RETRY_S)
+        self._woken.set()
+
+    def _fold(self) -> None:
+        queue, self._queue = self._queue, []
+        for source, batch in queue:
+            if batch.replaced:
+                self._read.add(source)
+            match source, batch.replaced:
+                case "facts", True:
+                    self._engine.replace_facts(batch.messages)
+                case "reports", True:
+                    self._engine.replace_reports(batch.messages)
+                case _:
+                    self._engine.fold(batch.messages)
+
+    async def _step(self) -> None:
+        step = self._engine.step(time.time())
+        for note in step.notes:
+            log.info(note.event, extra={"fields": note.fields})
+        try:
+            for batch in step.batches:
+                self._sequence = await revision.publish(self._bus, batch, expected_sequence=self._sequence)
+        except (revision.Fenced, revision.Unanswered, revision.Refused) as error:
+            await self._lost(error)
+            return
+        self._engine.stored(step)
+        await self._report(step.verdicts)
+        if step.batches:
+            self._woken.set()  # what was stored may allow what had to wait for it
+            messages = sum(map(len, step.batches))
+            log.info("revision.stored", extra={"fields": {"messages": messages, "sequence": self._sequence}})
+
+    async def _report(self, verdicts: tuple[Outgoing, ...]) -> None:
+        if not verdicts:
+            return
+        try:
+            await self._verdicts.publish(verdicts)
+        except publisher.Refused as error:
+            log.error("verdict.refused", extra={"fields": {"reason": str(error)}})
+
+
+async def run(settings: settings_.Settings) -> None:
+    bus = await connection.connect(settings.nats_url, name=f"resolver-{settings.name}")
+    log.info("resolver.started", extra={"fields": {"kinds": facts.KINDS}})
+    await Shell(bus, settings).run()
+
+
+def main() -> None:
+    settings = settings_.parse(sys.argv[1:])
+    logs.setup(service="resolver", name=settings.name)
+    service.run(lambda: run(settings))
+
+
+if __name__ == "__main__":
+    main()
