@@ -1,0 +1,198 @@
+"""Two nodes, their pods, a control host and an external host, as network namespaces joined by a bridge.
+
+Each node does what a CNI does: routes to pods, and masquerades pod traffic that leaves the cluster, with an
+nftables table of its own. The external host has no way back to pods, so a packet that left unmasqueraded is
+lost, and is counted there as a leak. Everything is named with a prefix, so that two labs can stand side by
+side, and `remove` also removes what a crashed run left. It must never touch the machine's own network.
+"""
+
+import dataclasses
+import os
+import pathlib
+import shutil
+import subprocess
+from collections.abc import Sequence
+
+POD_NETWORK = "10.244.0.0/16"
+UNDERLAY = "underlay"
+ROUTER = "10.168.60.1"
+NETNS = pathlib.Path("/run/netns")
+
+CNI_TABLE = f"""
+table ip cni {{
+  chain postrouting {{
+    type nat hook postrouting priority srcnat; policy accept;
+    ip saddr {POD_NETWORK} ip daddr != {POD_NETWORK} masquerade
+  }}
+}}
+"""
+WITNESS_TABLE = f"""
+table ip witness {{
+  counter leaks {{ }}
+  chain prerouting {{
+    type filter hook prerouting priority raw; policy accept;
+    ip saddr {POD_NETWORK} counter name leaks
+  }}
+}}
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Host:
+    """A namespace on the underlay. `pod_cidr`: empty if it isn't a node."""
+
+    name: str
+    addresses: tuple[str, ...]
+    pod_cidr: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pod:
+    name: str
+    node: str
+    address: str
+
+
+HOSTS = (
+    Host("control", ("10.168.60.10",)),
+    Host("node1", ("10.168.60.11",), "10.244.1.0/24"),
+    Host("node2", ("10.168.60.12", "10.168.60.100"), "10.244.2.0/24"),
+    Host("external", ("10.168.60.13",)),
+)
+PODS = (
+    Pod("mediabot", "node1", "10.244.1.10"),
+    Pod("xwing", "node1", "10.244.1.11"),
+    Pod("gozanti", "node2", "10.244.2.10"),
+)
+
+
+class Topology:
+    """`prefix`: of the namespaces' names; at most what leaves them readable."""
+
+    def __init__(self, prefix: str = "ebb-", hosts: Sequence[Host] = HOSTS, pods: Sequence[Pod] = PODS) -> None:
+        self.prefix = prefix
+        self.hosts = tuple(hosts)
+        self.pods = tuple(pods)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (UNDERLAY, *(host.name for host in self.hosts), *(pod.name for pod in self.pods))
+
+    def path(self, name: str) -> pathlib.Path:
+        """The namespace's file: what `nsenter --net=` takes."""
+        return NETNS / f"{self.prefix}{name}"
+
+    def inside(self, name: str, *argv: str) -> tuple[str, ...]:
+        """The command that runs `argv` there. `ip netns exec` isn't used: it hides bpffs."""
+        return ("nsenter", f"--net={self.path(name)}", *argv)
+
+    def run(self, name: str, *argv: str, text: str | None = None, check: bool = True) -> str:
+        """The standard output of `argv` run there; `text` is its standard input."""
+        done = subprocess.run(
+            self.inside(name, *argv), input=text, capture_output=True, text=True, check=False
+        )
+        if check and done.returncode:
+            raise RuntimeError(f"{' '.join(argv)} in {name}: {done.stderr.strip() or done.returncode}")
+        return done.stdout
+
+    def make(self) -> None:
+        """All of it; what an earlier run left is removed first."""
+        self.remove()
+        _batch([f"netns add {self.prefix}{name}" for name in self.names])
+        for name in self.names:
+            self._settle(name)
+        self._batch_in(UNDERLAY, [*_bridge(), *(line for host in self.hosts for line in self._cable(host))])
+        for host in self.hosts:
+            self._batch_in(host.name, _host_lines(host, self.hosts))
+        for pod in self.pods:
+            self._batch_in(pod.node, self._pod_lines(pod))
+            self._batch_in(pod.name, _inside_pod(pod))
+        for host in self.hosts:
+            if host.pod_cidr:
+                self.run(host.name, "nft", "-f", "-", text=CNI_TABLE)
+        if any(host.name == "external" for host in self.hosts):
+            self.run("external", "nft", "-f", "-", text=WITNESS_TABLE)
+
+    def remove(self) -> None:
+        """Absent afterwards, whatever was there. Processes inside are the caller's to end."""
+        for name in self.names:
+            if self.path(name).exists():
+                subprocess.run(["ip", "netns", "del", f"{self.prefix}{name}"], check=True)
+
+    def leaks(self) -> int:
+        """Packets that reached the external host with a pod's own address."""
+        out = self.run("external", "nft", "list", "counter", "ip", "witness", "leaks")
+        return int(out.split("packets", 1)[1].split()[0])
+
+    def _settle(self, name: str) -> None:
+        """Forwarding as on a node, and no IPv6 neighbour chatter between hosts that use only IPv4."""
+        forward = int(any(host.name == name and host.pod_cidr for host in self.hosts))
+        settings = [f"net.ipv4.ip_forward={forward}", "net.ipv4.conf.all.rp_filter=0"]
+        self.run(name, "sysctl", "-qw", *settings)
+        self._batch_in(name, ["link set lo up"])
+
+    def _cable(self, host: Host) -> list[str]:
+        return [
+            f"link add {host.name} type veth peer name eth0 netns {self.prefix}{host.name}",
+            f"link set {host.name} master bridge0 up",
+        ]
+
+    def _pod_lines(self, pod: Pod) -> list[str]:
+        device = f"veth-{pod.name}"[:15]
+        return [
+            f"link add {device} type veth peer name eth0 netns {self.prefix}{pod.name}",
+            f"addr add {_router_of(pod)}/32 dev {device}",
+            f"link set {device} up",
+            f"route add {pod.address}/32 dev {device}",
+        ]
+
+    def _batch_in(self, name: str, lines: Sequence[str]) -> None:
+        _batch(lines, "-n", f"{self.prefix}{name}")
+
+
+def missing_tools() -> list[str]:
+    """Programs the lab needs and the machine lacks, and the lack of privilege, in words."""
+    tools = [name for name in ("ip", "nsenter", "nft", "sysctl") if not shutil.which(name)]
+    return tools if os.geteuid() == 0 else [*tools, "root"]
+
+
+def _batch(lines: Sequence[str], *options: str) -> None:
+    done = subprocess.run(
+        ["ip", *options, "-batch", "-"], input="\n".join(lines), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"ip {' '.join(options)}: {done.stderr.strip()}")
+
+
+def _bridge() -> list[str]:
+    # A spanning tree would hold each port back for 30 s; without one the bridge forwards at once.
+    return [
+        "link add bridge0 type bridge forward_delay 0 stp_state 0",
+        f"addr add {ROUTER}/24 dev bridge0",
+        "link set bridge0 up",
+    ]
+
+
+def _host_lines(host: Host, hosts: Sequence[Host]) -> list[str]:
+    lines = [f"addr add {address}/24 dev eth0" for address in host.addresses]
+    lines.append("link set eth0 up")
+    if host.pod_cidr:
+        lines.append(f"route add default via {ROUTER}")
+        others = [other for other in hosts if other.pod_cidr and other is not host]
+        lines += [f"route add {other.pod_cidr} via {other.addresses[0]}" for other in others]
+    return lines
+
+
+def _inside_pod(pod: Pod) -> list[str]:
+    router = _router_of(pod)
+    return [
+        f"addr add {pod.address}/32 dev eth0",
+        "link set eth0 up",
+        f"route add {router} dev eth0 scope link",
+        f"route add default via {router}",
+    ]
+
+
+def _router_of(pod: Pod) -> str:
+    """The node's address on the pod's cable: the first of the pod's /24, on every cable the same."""
+    return pod.address.rsplit(".", 1)[0] + ".1"
