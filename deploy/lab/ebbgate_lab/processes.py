@@ -1,4 +1,5 @@
-"""Child processes of the lab: the services, nats-server, nginx, each in a network namespace, each with a log file.
+"""Child processes of the lab: the services, nats-server, nginx, each in a network namespace, each with a log
+file.
 
 Started with `nsenter --net`, which changes nothing but the network: `ip netns exec` would hide bpffs. Every
 process is ended by its own pid, and dies with the lab (PDEATHSIG) even when that is killed.
@@ -26,7 +27,13 @@ class Process:
     """A program that can be started, killed, and started again. `netns`: name of a namespace, or empty."""
 
     def __init__(
-        self, name: str, arguments: Sequence[str], *, log: pathlib.Path, netns: str = "", env: Mapping[str, str] = {}
+        self,
+        name: str,
+        arguments: Sequence[str],
+        *,
+        log: pathlib.Path,
+        netns: str = "",
+        env: Mapping[str, str] = {},
     ) -> None:
         self.name = name
         self.log = log
@@ -101,11 +108,11 @@ def nats_server(folder: pathlib.Path, *, host: str, port: int, netns: str = "") 
     """The real nats-server, with its streams kept in `folder` over restarts."""
     config = folder / "nats-server.conf"
     config.write_text(
-        f"listen: {host}:{port}\n"
-        "max_payload: 4MB\n"
-        f'jetstream {{ store_dir: "{folder / "jetstream"}" }}\n'
+        f'listen: {host}:{port}\nmax_payload: 4MB\njetstream {{ store_dir: "{folder / "jetstream"}" }}\n'
     )
-    return Process("nats-server", [nats_binary(), "-c", str(config)], log=folder / "nats-server.log", netns=netns)
+    return Process(
+        "nats-server", [nats_binary(), "-c", str(config)], log=folder / "nats-server.log", netns=netns
+    )
 
 
 def nats_binary() -> str:

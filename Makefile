@@ -1,0 +1,62 @@
+# Short targets, no logic: each names the command that does the work.
+PYTHON ?= python3
+BIN := .venv/bin
+WORKSPACE := bus services/watcher services/resolver services/programmer cli deploy/lab
+SOURCE ?= directory
+KEEP ?=
+
+.PHONY: help setup demo down test check lint unit bench lock clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+setup: build/.system .venv/.installed build/bpf/ebbgate.bpf.o ## install what demo and test need
+
+demo: setup ## a pod's traffic leaves with the egress IP (SOURCE=kubernetes, KEEP=1)
+	@$(BIN)/python -m ebbgate_lab demo --source $(SOURCE) $(if $(KEEP),--keep)
+
+down: setup ## remove what `make demo KEEP=1` left running
+	@$(BIN)/python -m ebbgate_lab down
+
+test: check components ## everything, on real parts
+	$(BIN)/pytest tests/bus tests/kernel tests/cluster tests/lab
+
+check: lint unit ## lint, types, imports, units, properties, stories: under a minute
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	clang-format --dry-run --Werror services/programmer/bpf/*.c services/programmer/bpf/*.h
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: setup
+	$(BIN)/pytest -q tests/unit tests/properties tests/scenarios
+
+bench: setup ## figures: latency, cold start, memory, throughput; written to build/bench
+	$(BIN)/python -m bench
+
+.PHONY: components
+components: ## etcd and kube-apiserver from Go modules, once
+	deploy/lab/components/build
+
+lock: ## write requirements.lock anew from pyproject.toml
+	$(BIN)/uv pip compile -q pyproject.toml --group dev --generate-hashes --no-emit-index-url --python-version 3.11 \
+	  --custom-compile-command "make lock" --output-file requirements.lock
+
+build/.system: deploy/install-packages
+	deploy/install-packages
+	@mkdir -p build && touch $@
+
+.venv/.installed: requirements.lock pyproject.toml
+	@echo "Python packages: those of requirements.lock, into .venv"
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --require-hashes -r requirements.lock
+	$(BIN)/pip install -q --no-deps --no-build-isolation $(addprefix -e ,$(WORKSPACE))
+	@touch $@
+
+build/bpf/ebbgate.bpf.o: services/programmer/bpf/ebbgate.bpf.c services/programmer/bpf/ebbgate.h build/.system
+	$(MAKE) -s -C services/programmer/bpf
+
+clean: ## remove what was built here
+	rm -rf build .venv

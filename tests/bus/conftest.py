@@ -1,0 +1,45 @@
+"""A real nats-server for every test that asks for one, on a free port, with its own empty store."""
+
+import pathlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from ebbgate_bus.runtime import connection, jetstream
+from ebbgate_lab import processes
+
+
+class Server:
+    """A nats-server that keeps its port and its store over restarts."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self.url = f"nats://127.0.0.1:{self.port}"
+        self.process = processes.nats_server(folder, host="127.0.0.1", port=self.port)
+
+    def start(self) -> None:
+        self.process.start()
+        processes.until_listening("127.0.0.1", self.port)
+
+    def kill(self) -> None:
+        self.process.kill()
+
+
+@pytest.fixture
+def server(tmp_path: pathlib.Path) -> Iterator[Server]:
+    server = Server(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+async def bus(server: Server) -> AsyncIterator[connection.Bus]:
+    """A connection, with the streams in place."""
+    bus = await connection.connect(server.url, name="test")
+    await jetstream.ensure_streams(bus)
+    yield bus
+    await bus.close()
