@@ -1,0 +1,91 @@
+"""Endpoints: pods as policies see them, and the set (combination of policies) that each belongs to.
+
+Leg: a part of Inventory → Rows. A pod counts if it has an address, runs on a node that exists, isn't on the
+host's network (its packets have the node's address) and hasn't ended (its address may be another's by now).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from ebbgate_bus.contracts import digests, facts, rows, subjects
+from ebbgate_resolver.core import addresses, answers, inventory, policies, routes, selectors
+
+NAMESPACE_OF_POD = "io.kubernetes.pod.namespace"
+"""A label that every pod has for a podSelector, and nowhere else (Cilium's)."""
+NAME_OF_NAMESPACE = "kubernetes.io/metadata.name"
+"""A label that the API server gives to every namespace; manifests lack it."""
+_ENDED = ("Succeeded", "Failed")
+
+
+class Matched(msgspec.Struct, frozen=True):
+    """`endpoints`: subject → row. `sets`: id → its policies. `pods`, `nodes`: of a policy's endpoints."""
+
+    endpoints: dict[str, rows.Endpoint] = {}
+    sets: dict[str, tuple[policies.Policy, ...]] = {}
+    pods: dict[str, set[str]] = {}
+    nodes: dict[str, set[str]] = {}
+    notes: list[answers.Note] = []
+
+
+def match(known: inventory.Inventory, in_force: Mapping[str, policies.Policy]) -> Matched:
+    matched = Matched()
+    candidates = [in_force[name] for name in sorted(in_force) if in_force[name].destinations]
+    owners: dict[str, facts.Pod] = {}
+    for pod in sorted((pod for pod in known.pods.values() if _counts(pod, known)), key=_precedence):
+        members = tuple(policy for policy in candidates if chooses(policy, pod, known))
+        if members:
+            _add(matched, pod, members, owners)
+    return matched
+
+
+def _counts(pod: facts.Pod, known: inventory.Inventory) -> bool:
+    return bool(pod.ips and pod.node in known.nodes and not pod.host_network and pod.phase not in _ENDED)
+
+
+def _precedence(pod: facts.Pod) -> tuple[bool, str, str, str]:
+    """Of two pods with one address on a node the running one has it, then the smaller uid."""
+    return (pod.phase != "Running", pod.uid, pod.namespace, pod.name)
+
+
+def chooses(policy: policies.Policy, pod: facts.Pod, known: inventory.Inventory) -> bool:
+    pod_labels = pod.labels | {NAMESPACE_OF_POD: pod.namespace}
+    namespace = known.namespaces.get(pod.namespace)
+    namespace_labels = (namespace.labels if namespace else {}) | {NAME_OF_NAMESPACE: pod.namespace}
+    node_labels = known.nodes[pod.node].labels
+    return any(
+        selectors.matches(rule.pods, pod_labels)
+        and selectors.matches(rule.namespaces, namespace_labels)
+        and selectors.matches(rule.nodes, node_labels)
+        for rule in policy.rules
+    )
+
+
+def _add(
+    matched: Matched, pod: facts.Pod, members: Sequence[policies.Policy], owners: dict[str, facts.Pod]
+) -> None:
+    set_id = routes.set_id(members)
+    matched.sets[set_id] = tuple(members)
+    name = f"{pod.namespace}/{pod.name}"
+    for policy in members:
+        matched.pods.setdefault(policy.name, set()).add(name)
+        matched.nodes.setdefault(policy.name, set()).add(pod.node)
+    for ip in (text for text in pod.ips if addresses.address(text)):
+        subject = subjects.endpoint(pod.node, ip)
+        owner = owners.setdefault(subject, pod)
+        if owner is not pod:
+            matched.notes.append(_shared(ip, owner, pod))
+            continue
+        matched.endpoints[subject] = rows.Endpoint(
+            ip=ip, set=set_id, bucket=digests.bucket(pod.uid, rows.BUCKETS), pod=name
+        )
+
+
+def _shared(ip: str, owner: facts.Pod, other: facts.Pod) -> answers.Note:
+    return answers.note(
+        "pod_ip.shared",
+        ip=ip,
+        node=owner.node,
+        owner=f"{owner.namespace}/{owner.name}",
+        ignored=f"{other.namespace}/{other.name}",
+    )

@@ -1,0 +1,174 @@
+"""Changes → batches, each stored whole or not at all, and each safe if it is the last one for a while.
+
+Leg: changes ─▶ the bus. Within a batch: rows, node Commits, the `all` Commit, last the writer, on which the
+shell fences it. What doesn't fit in one batch goes in this order, so that at every border an endpoint's set
+is there and a path's slot is on its gateway (gateways first on add, sources first on remove):
+
+| phase | what | why then |
+|---|---|---|
+| 1 | egress rows | paths may name their slots |
+| 2 | rows of `all`, added or changed; a set's chunks together | endpoints may name them |
+| 3 | endpoints; egress rows removed | these need the old rows of `all` up to here |
+| 4 | rows of `all` removed | nobody names them any more |
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+
+from ebbgate_bus.contracts import codec, digests, rows, streams, subjects
+from ebbgate_bus.contracts.envelope import TTL, Outgoing
+from ebbgate_resolver.core import diff, held
+
+_WRITER_MESSAGES = 1
+_UNIT_MAX = 900
+"""A set of more chunks (460,800 routes) is torn apart: a batch can't hold it."""
+_ADDED_ORDER = ("plan.policy", "plan.peer", "plan.cluster", "plan.group", "plan.set")
+"""In phase 2; phase 4 is the reverse. A route whose group is missing drops, one whose cluster row is missing
+would steer.
+"""
+
+
+class Unit(msgspec.Struct, frozen=True):
+    """Changes that may not be torn apart, and the scopes that need a Commit after them."""
+
+    order: tuple[int, int, str]
+    changes: tuple[diff.Change, ...]
+    scopes: frozenset[str]
+
+
+class Stamp(msgspec.Struct, frozen=True):
+    """What every message of a revision carries. `headers`: of the event that caused it."""
+
+    epoch: int
+    headers: dict[str, str] = {}
+
+
+def batches(
+    changes: Iterable[diff.Change], scopes: Iterable[str], plan: held.Held, stamp: Stamp
+) -> tuple[tuple[Outgoing, ...], ...]:
+    """`scopes`: those that must have a Commit that agrees with their rows; other Commits are removed."""
+    press = _Press(plan, stamp)
+    wanted = frozenset(scopes)
+    todo = sorted([*_units(changes), *_bare_commits(wanted, plan)], key=lambda unit: unit.order)
+    gone = sorted(plan.commits.keys() - wanted)
+    made = [press.batch(units, ()) for units in _pack(todo)]
+    return (*made, *(press.batch((), part) for part in _parts(gone)))
+
+
+def _units(changes: Iterable[diff.Change]) -> Iterator[Unit]:
+    """Chunks of one set change together, even where some of them vanish: half a set is another policy."""
+    joined: dict[str, list[diff.Change]] = {}
+    for change in changes:
+        name = subjects.parse(change.subject)
+        of_set = name is not None and name.kind == "plan.set"
+        key = change.subject.rpartition(".")[0] if of_set else change.subject
+        joined.setdefault(key, []).append(change)
+    for key, together in joined.items():
+        for i in range(0, len(together), _UNIT_MAX):
+            part = tuple(together[i : i + _UNIT_MAX])
+            scopes = frozenset(change.scope for change in part if change.scope)
+            yield Unit(_order(key, together), part, scopes)
+
+
+def _order(key: str, together: list[diff.Change]) -> tuple[int, int, str]:
+    name = subjects.parse(together[0].subject)
+    assert name is not None, "rows have subjects of ours"
+    added = any(change.payload for change in together)
+    if name.node:
+        return (1 if name.kind == "plan.egress" and added else 3, 0, key)
+    rank = _ADDED_ORDER.index(name.kind) if name.kind in _ADDED_ORDER else len(_ADDED_ORDER)
+    return (2, rank, key) if added else (4, -rank, key)
+
+
+def _bare_commits(wanted: frozenset[str], plan: held.Held) -> Iterator[Unit]:
+    """A scope without Commit, or whose Commit disagrees with its rows, needs one even if no row changes."""
+    for scope in sorted(wanted):
+        if not plan.totals.get(scope, held.Total()).agrees(plan.commits.get(scope)):
+            yield Unit((3, 1, scope), (), frozenset((scope,)))
+
+
+def _pack(units: Iterable[Unit]) -> Iterator[tuple[Unit, ...]]:
+    """As many units as fit, in order."""
+    packed: list[Unit] = []
+    size, scopes = _WRITER_MESSAGES, frozenset[str]()
+    for unit in units:
+        grown = size + len(unit.changes)
+        if packed and grown + len(scopes | unit.scopes) > streams.MAX_BATCH:
+            yield tuple(packed)
+            packed, size, scopes = [], _WRITER_MESSAGES, frozenset()
+            grown = size + len(unit.changes)
+        packed.append(unit)
+        size, scopes = grown, scopes | unit.scopes
+    if packed:
+        yield tuple(packed)
+
+
+def _parts(gone: list[str]) -> Iterator[list[str]]:
+    step = streams.MAX_BATCH - _WRITER_MESSAGES
+    return (gone[i : i + step] for i in range(0, len(gone), step))
+
+
+class _Press:
+    """Prints one batch after the other; knows what the scopes will hold after each."""
+
+    def __init__(self, plan: held.Held, stamp: Stamp) -> None:
+        self._plan = plan
+        self._stamp = stamp
+        self._totals: dict[str, held.Total] = {}
+        self._revision = plan.revision
+        all_commit = plan.commits.get(subjects.ALL_SCOPE)
+        self._all_revision = all_commit.revision if all_commit else 0
+
+    def batch(self, units: Iterable[Unit], gone: Iterable[str]) -> tuple[Outgoing, ...]:
+        self._revision += 1
+        changes = [change for unit in units for change in unit.changes]
+        scopes = {scope for unit in units for scope in unit.scopes}
+        for change in changes:
+            self._count(change)
+        if subjects.ALL_SCOPE in scopes:
+            self._all_revision = self._revision
+        # `all` sorts before `node.…` and its Commit has to come after theirs.
+        ordered = sorted(scopes - {subjects.ALL_SCOPE}) + sorted(scopes & {subjects.ALL_SCOPE})
+        messages = [(change.subject, change.payload) for change in changes]
+        messages += [(subjects.commit(scope), codec.encode(self._commit(scope))) for scope in ordered]
+        messages += [(subjects.commit(scope), b"") for scope in gone]
+        writer = rows.Writer(epoch=self._stamp.epoch, revision=self._revision)
+        messages.append((subjects.WRITER, codec.encode(writer)))
+        return tuple(outgoing(subject, payload, self._stamp.headers) for subject, payload in messages)
+
+    def _count(self, change: diff.Change) -> None:
+        if change.scope:
+            total = self._total(change.scope)
+            old = self._plan.rows.get(change.subject, b"")
+            self._totals[change.scope] = total.replaced(change.subject, old, change.payload)
+
+    def _total(self, scope: str) -> held.Total:
+        return self._totals.get(scope) or self._plan.totals.get(scope) or held.Total()
+
+    def _commit(self, scope: str) -> rows.Commit:
+        total = self._total(scope)
+        return rows.Commit(
+            epoch=self._stamp.epoch,
+            revision=self._revision,
+            count=total.count,
+            digest=digests.text(total.digest),
+            all_revision=0 if scope == subjects.ALL_SCOPE else self._all_revision,
+        )
+
+
+def outgoing(subject: str, payload: bytes, headers: dict[str, str]) -> Outgoing:
+    """An empty payload is a tombstone, and says how long it can be read."""
+    return Outgoing(subject, payload, headers if payload else headers | {TTL: streams.TOMBSTONE_TTL})
+
+
+def scopes_wanted(nodes: Iterable[str], wanted_rows: Mapping[str, bytes]) -> set[str]:
+    """`all`, every node's, even if it is empty (a programmer may hold rows that are no longer wanted), and
+    those of vanished nodes that still have rows.
+    """
+    named = filter(None, map(subjects.parse, wanted_rows))
+    return {
+        subjects.ALL_SCOPE,
+        *map(subjects.node_scope, nodes),
+        *(name.scope for name in named if name.scope),
+    }

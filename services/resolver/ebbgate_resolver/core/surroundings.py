@@ -1,0 +1,48 @@
+"""Peers and cluster rows: what surrounds the policies. Who may send through tunnels, what is never steered.
+
+Leg: a part of Inventory → Rows. Cluster-internal destinations are found from the API (pod CIDRs, service
+CIDRs, node addresses) plus a setting: a policy for 0.0.0.0/0 must not break the cluster's own traffic.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from ebbgate_bus.contracts import rows, subjects
+from ebbgate_resolver.core import addresses, gateways, inventory
+
+
+def peers(known: inventory.Inventory) -> dict[str, rows.Peer]:
+    """Subject → row, for each node with an internal IPv4 address: the tunnel's outer packets are IPv4."""
+    return {
+        subjects.peer(name): rows.Peer(
+            addresses=tuple(ip for ip in node.internal_ips if addresses.family_of_text(ip) == "ipv4")
+        )
+        for name, node in sorted(known.nodes.items())
+        if gateways.address_of(node)
+    }
+
+
+def clusters(known: inventory.Inventory, setting: Iterable[str]) -> dict[str, rows.Cluster]:
+    """Subject → row. Of several sources of one CIDR the first in the alphabet is named."""
+    found: dict[str, str] = {}
+    for source, text in sorted(((source, text) for text, source in _sources(known, setting)), reverse=True):
+        network = addresses.network(text)
+        if network is not None:
+            found[str(network)] = source
+    return {
+        subjects.cluster(cidr): rows.Cluster(cidr=cidr, source=source)
+        for cidr, source in sorted(found.items())
+    }
+
+
+def _sources(known: inventory.Inventory, setting: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for cidr in setting:
+        yield cidr, "setting"
+    for name, node in known.nodes.items():
+        for cidr in node.pod_cidrs:
+            yield cidr, f"podCIDR of {name}"
+        for text in node.addresses or node.internal_ips:
+            if (ip := addresses.address(text)) is not None:
+                yield addresses.host_network(ip), f"address of {name}"
+    for name, service_cidr in known.service_cidrs.items():
+        for cidr in service_cidr.cidrs:
+            yield cidr, f"ServiceCIDR {name}"

@@ -1,0 +1,170 @@
+"""Verdicts: what became of each policy, said so that its author knows what to do.
+
+Leg: Applied ─▶ Verdict, the way back. Says what is, and never decides: rows don't depend on verdicts. One for
+every policy that exists; conditions in Kubernetes' form, each with a reason in one word and a sentence.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from ebbgate_bus.contracts import codec, reports, rows, subjects
+from ebbgate_bus.contracts.envelope import Outgoing
+from ebbgate_bus.contracts.reports import Condition, Truth
+from ebbgate_resolver.core import gateways, held, inventory, resolve
+
+_NAMED_MAX = 5
+"""Nodes or CIDRs listed by name in a message; the rest is a number."""
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """What programming is judged by: the Commits as they are after this step."""
+
+    known: inventory.Inventory
+    resolution: resolve.Resolution
+    commits: dict[str, rows.Commit]
+
+
+def verdict(name: str, progress: Progress) -> reports.Verdict:
+    """`name`: of a policy that exists."""
+    fact = progress.known.policies[name]
+    resolution = progress.resolution
+    kept = resolution.versions.kept.get(name)
+    wanted = tuple(sorted(_nodes(name, resolution)))
+    programmed = tuple(node for node in wanted if _has_applied(node, progress))
+    return reports.Verdict(
+        policy=name,
+        uid=fact.uid,
+        generation=fact.generation,
+        in_force=kept.generation if kept else 0,
+        conditions=(
+            _accepted(name, resolution),
+            *(_of_version_in_force(name, progress, set(wanted) - set(programmed)) if kept else ()),
+        ),
+        gateways=tuple(map(_serving, resolution.chosen.get(name, ()))),
+        pods=len(resolution.matched.pods.get(name, ())),
+        nodes_wanted=wanted,
+        nodes_programmed=programmed,
+    )
+
+
+def _nodes(name: str, resolution: resolve.Resolution) -> set[str]:
+    """Those where something of the policy is to be installed: its pods' and its gateways'."""
+    serving = {gateway.node for gateway in resolution.chosen.get(name, ()) if gateway.egress}
+    return serving | resolution.matched.nodes.get(name, set())
+
+
+def _has_applied(node: str, progress: Progress) -> bool:
+    report = progress.known.report(node)
+    all_commit = progress.commits.get(subjects.ALL_SCOPE)
+    node_commit = progress.commits.get(subjects.node_scope(node))
+    if report is None or all_commit is None or node_commit is None:
+        return False
+    return report.all_revision >= all_commit.revision and report.node_revision >= node_commit.revision
+
+
+def _serving(gateway: gateways.Gateway) -> reports.ServingGateway:
+    return reports.ServingGateway(
+        node=gateway.node,
+        gateway_ip=gateway.gateway_ip,
+        egress_ips=tuple(address.ip for _, address in sorted(gateway.egress.items())),
+    )
+
+
+def _accepted(name: str, resolution: resolve.Resolution) -> Condition:
+    rejected = resolution.versions.rejected.get(name)
+    if rejected is None:
+        return _condition("Accepted", True, "Valid")
+    stays = name in resolution.versions.in_force
+    outcome = "the last good version stays in force" if stays else "nothing of it is in force"
+    return _condition("Accepted", False, "Rejected", f"{rejected.field}: {rejected.reason}; {outcome}")
+
+
+def _of_version_in_force(name: str, progress: Progress, missing: set[str]) -> tuple[Condition, ...]:
+    resolution = progress.resolution
+    return (
+        _gateway_found(name, resolution),
+        _egress_ip_ready(name, resolution),
+        _programmed(missing),
+        _conflict(name, resolution),
+    )
+
+
+def _gateway_found(name: str, resolution: resolve.Resolution) -> Condition:
+    found = resolution.chosen.get(name, ())
+    if not found:
+        return _condition(
+            "GatewayFound",
+            False,
+            "NoMatchingNode",
+            "no node with an internal IPv4 address matches the gateway's nodeSelector; traffic is dropped",
+        )
+    return _condition("GatewayFound", True, "Found", _listed(sorted({gateway.node for gateway in found})))
+
+
+def _egress_ip_ready(name: str, resolution: resolve.Resolution) -> Condition:
+    """
+    | missing | reason |
+    |---|---|
+    | an address on every gateway | NoEgressIP |
+    | a free slot | OutOfSlots |
+    | a gateway's answer | AwaitingGateway |
+    | an address of one family | FamilyWithoutEgressIP |
+    """
+    found = resolution.chosen.get(name, ())
+    wishes = {(gateway.node, address.ip) for gateway in found for address in gateway.egress.values()}
+    if not wishes:
+        return _not_ready(
+            "NoEgressIP", "no gateway has the egress IP that is asked for; the traffic is dropped"
+        )
+    if slotless := wishes & resolution.slotless:
+        named = _listed(sorted(f"{ip} on {node}" for node, ip in slotless))
+        return _not_ready("OutOfSlots", f"all slots are taken: {named}; the traffic is dropped")
+    if awaiting := resolution.groups[name].awaiting:
+        return _not_ready("AwaitingGateway", f"not yet in the kernel of {_listed(awaiting)}")
+    families = resolution.versions.in_force[name].families
+    lacking = [family for family in families if not any(family in gateway.egress for gateway in found)]
+    if lacking:
+        return _not_ready("FamilyWithoutEgressIP", f"no {lacking[0]} egress IP; that traffic is dropped")
+    return _condition("EgressIPReady", True, "Ready", _listed(sorted({ip for _, ip in wishes})))
+
+
+def _not_ready(reason: str, message: str) -> Condition:
+    return _condition("EgressIPReady", False, reason, message)
+
+
+def _programmed(missing: set[str]) -> Condition:
+    if missing:
+        return _condition("Programmed", False, "Waiting", f"not yet applied by {_listed(sorted(missing))}")
+    return _condition("Programmed", True, "Applied")
+
+
+def _conflict(name: str, resolution: resolve.Resolution) -> Condition:
+    lost = [each for each in resolution.conflicts if each.loser == name]
+    if not lost:
+        return _condition("Conflict", False, "None")
+    winners = sorted({f"{each.cidr} (served by {each.winner})" for each in lost})
+    return _condition("Conflict", True, "OlderPolicyWins", f"for pods of both policies: {_listed(winners)}")
+
+
+def _condition(type_: str, status: bool, reason: str, message: str = "") -> Condition:
+    return Condition(type=type_, status=Truth.TRUE if status else Truth.FALSE, reason=reason, message=message)
+
+
+def _listed(names: tuple[str, ...] | list[str]) -> str:
+    shown = ", ".join(names[:_NAMED_MAX])
+    rest = len(names) - _NAMED_MAX
+    return f"{shown} and {rest} more" if rest > 0 else shown
+
+
+def commits_after(plan: held.Held, batches: Iterable[Iterable[Outgoing]]) -> dict[str, rows.Commit]:
+    """Scope → Commit, once `batches` are stored."""
+    commits = dict(plan.commits)
+    for message in (message for batch in batches for message in batch):
+        name = subjects.parse(message.subject)
+        if name is not None and name.kind == "plan.commit":
+            commits.pop(name.scope, None)
+            decoded = codec.decode(message.subject, message.payload)
+            if isinstance(decoded, rows.Commit):
+                commits[name.scope] = decoded
+    return commits
