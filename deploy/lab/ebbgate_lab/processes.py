@@ -2,7 +2,8 @@
 file.
 
 Started with `nsenter --net`, which changes nothing but the network: `ip netns exec` would hide bpffs. Every
-process is ended by its own pid, and dies with the lab (PDEATHSIG) even when that is killed.
+process is ended by its own pid, and dies with the lab (PDEATHSIG) even when that is killed, unless it is to
+outlive it.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 NETNS_FOLDER = pathlib.Path("/run/netns")
 STOP_TIMEOUT_S = 5.0
@@ -37,6 +38,7 @@ class Process:
     ) -> None:
         self.name = name
         self.log = log
+        self.outlive = False
         self._arguments = [*inside(netns), *arguments]
         self._env = {**os.environ, **env}
         self._child: subprocess.Popen[bytes] | None = None
@@ -59,7 +61,8 @@ class Process:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=self._env,
-                preexec_fn=_die_with_parent,
+                preexec_fn=None if self.outlive else _die_with_parent,
+                start_new_session=self.outlive,
             )
 
     def kill(self) -> None:
@@ -81,6 +84,21 @@ class Process:
             self._child.kill()
             self._child.wait()
         self._child = None
+
+
+def end_pid(pid: int, *, namespaces: Collection[int]) -> None:
+    """SIGKILL a process that another run started, if its network namespace is one of `namespaces`
+    (inodes).
+    """
+    try:
+        if os.stat(f"/proc/{pid}/ns/net").st_ino not in namespaces:
+            return
+        os.kill(pid, signal.SIGKILL)
+    except (FileNotFoundError, ProcessLookupError):
+        return
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while pathlib.Path(f"/proc/{pid}/ns/net").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def _die_with_parent() -> None:

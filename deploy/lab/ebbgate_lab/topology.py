@@ -69,7 +69,9 @@ PODS = (
 class Topology:
     """`prefix`: of the namespaces' names; at most what leaves them readable."""
 
-    def __init__(self, prefix: str = "ebb-", hosts: Sequence[Host] = HOSTS, pods: Sequence[Pod] = PODS) -> None:
+    def __init__(
+        self, prefix: str = "ebb-", hosts: Sequence[Host] = HOSTS, pods: Sequence[Pod] = PODS
+    ) -> None:
         self.prefix = prefix
         self.hosts = tuple(hosts)
         self.pods = tuple(pods)

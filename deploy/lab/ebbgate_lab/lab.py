@@ -1,0 +1,155 @@
+"""The whole of Ebbgate on one machine: namespaces, nginx, nats-server, watcher, resolver, a programmer per
+node.
+
+Every part is the real one and runs as its own process in its own namespace. `up` brings it up in order,
+`down` takes everything away again, also what an earlier run left; nothing outside the lab's own names is
+touched.
+"""
+
+import asyncio
+import pathlib
+import shutil
+import subprocess
+import tempfile
+
+from ebbgate_bus.runtime import connection
+from ebbgate_lab import observer, processes, sources, topology, webserver
+
+CONTROL = "10.168.60.10"
+NATS_PORT = 4222
+NODES = ("node1", "node2")
+BPF_OBJECT = pathlib.Path(__file__).parents[3] / "build" / "bpf" / "ebbgate.bpf.o"
+BPFFS = pathlib.Path("/sys/fs/bpf")
+
+
+class Lab:
+    """`prefix`: of all names, so that two labs can stand side by side. `folder`: logs, stores and manifests.
+
+    `outlive`: its processes go on when the one that started them ends.
+    """
+
+    def __init__(
+        self, *, prefix: str = "ebb-", folder: pathlib.Path | None = None, outlive: bool = False
+    ) -> None:
+        self.prefix = prefix
+        self._outlive = outlive
+        self.folder = folder or pathlib.Path(tempfile.mkdtemp(prefix=f"{prefix}lab-"))
+        self.topology = topology.Topology(prefix)
+        self.url = f"nats://{CONTROL}:{NATS_PORT}"
+        self.pin_root = BPFFS / f"{prefix}lab"
+        self.source: sources.Source = sources.Directory(self.folder / "manifests")
+        self.processes: dict[str, processes.Process] = {}
+        self.web = webserver.Webserver(self.folder, self.netns("external"), outlive=outlive)
+
+    def netns(self, name: str) -> str:
+        return f"{self.prefix}{name}"
+
+    def pin_path(self, node: str) -> pathlib.Path:
+        return self.pin_root / node
+
+    def build(self) -> None:
+        """Namespaces, cables, nginx: the world before Ebbgate."""
+        ensure_bpffs()
+        self.remove()
+        self.topology.make()
+        self.web.start()
+
+    def install(self) -> None:
+        """Ebbgate itself: the source's objects, nats-server, the services."""
+        self.source.start()
+        for manifest in (*sources.manifests("nodes.yaml"), *sources.manifests("pods.yaml")):
+            self.source.apply(manifest)
+        control = self.netns("control")
+        self._add(processes.nats_server(self.folder, host=CONTROL, port=NATS_PORT, netns=control))
+        self.start("nats-server")
+        self._add_service("watcher", "control", "ebbgate_watcher", *self.source.watcher_arguments())
+        self._add_service("resolver", "control", "ebbgate_resolver")
+        for node in NODES:
+            self._add_programmer(node)
+        for name in self.services():
+            self.start(name)
+
+    def start(self, name: str) -> None:
+        self.processes[name].start()
+        if name == "nats-server":
+            processes.until_listening(CONTROL, NATS_PORT, netns=self.netns("control"))
+
+    def services(self) -> list[str]:
+        """Names of our own processes, in the order of the walk."""
+        return [name for name in self.processes if name != "nats-server"]
+
+    async def observe(self) -> tuple[connection.Bus, observer.Observer]:
+        """A connection from inside the control namespace: the caller must have entered it."""
+        bus = await asyncio.wait_for(connection.connect(self.url, name="lab"), 10)
+        watching = observer.Observer(bus)
+        watching.start()
+        return bus, watching
+
+    def curl(self, pod: str, path: str) -> subprocess.CompletedProcess[str]:
+        """One request from a pod to nginx, with the real curl."""
+        url = f"http://{webserver.ADDRESS}{path}"
+        return processes.run(self.netns(pod), "curl", "-sS", "--max-time", "2", url)
+
+    def log_tail(self, lines: int = 8) -> str:
+        """The end of each process's log, for an error message."""
+        tails = []
+        for name, process in self.processes.items():
+            end = process.log.read_text().splitlines()[-lines:] if process.log.exists() else []
+            tails.append("\n".join([f"--- {name}", *end]))
+        return "\n".join(tails)
+
+    def down(self) -> None:
+        """Stop everything and leave nothing."""
+        for process in reversed(self.processes.values()):
+            process.stop()
+        self.source.stop()
+        self.web.process.stop()
+        self.remove()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def pids(self) -> list[int]:
+        """Of everything that runs, the last started first."""
+        return [process.pid for process in reversed(self.processes.values())] + [self.web.process.pid]
+
+    def end(self, pids: list[int]) -> None:
+        """Stop processes of an earlier run by pid, if they still are in one of our namespaces."""
+        paths = [self.topology.path(name) for name in self.topology.names]
+        ours = {path.stat().st_ino for path in paths if path.exists()}
+        for pid in pids:
+            processes.end_pid(pid, namespaces=ours)
+
+    def remove(self) -> None:
+        """Namespaces and pins, whoever made them. With its namespace goes all a programmer put into it."""
+        self.topology.remove()
+        if self.pin_root.exists():
+            _remove_pins(self.pin_root)
+
+    def _add(self, process: processes.Process) -> None:
+        process.outlive = self._outlive
+        self.processes[process.name] = process
+
+    def _add_service(self, name: str, place: str, module: str, *arguments: str) -> None:
+        command = processes.module(module, *arguments, "--nats", self.url)
+        log = self.folder / f"{name}.log"
+        self._add(processes.Process(name, command, log=log, netns=self.netns(place)))
+
+    def _add_programmer(self, node: str) -> None:
+        pins, bpf_object = str(self.pin_path(node)), str(BPF_OBJECT)
+        arguments = ["run", "--node", node, "--pin-path", pins, "--bpf-object", bpf_object]
+        self._add_service(f"programmer-{node}", node, "ebbgate_programmer", *arguments)
+
+
+def ensure_bpffs() -> None:
+    """Mount bpffs where it belongs, unless it is there. It stays: other programs share it."""
+    mounts = pathlib.Path("/proc/mounts").read_text().splitlines()
+    if all(line.split()[1] != str(BPFFS) for line in mounts):
+        subprocess.run(["mount", "-t", "bpf", "bpf", str(BPFFS)], check=True)
+
+
+def _remove_pins(folder: pathlib.Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            _remove_pins(entry)
+        else:
+            entry.unlink()
+    folder.rmdir()
