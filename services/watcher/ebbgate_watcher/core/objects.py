@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from ebbgate_bus.contracts import codec, facts, subjects
 
+from ebbgate_bus.contracts import codec, facts, subjects
 from ebbgate_watcher.core import parsing, shapes
 
 
@@ -38,6 +38,7 @@ class Unusable(msgspec.Struct, frozen=True, gc=False):
     kind: str
     name: str
     reason: str
+    resource_version: str = ""
 
 
 class _Head(msgspec.Struct, frozen=True, gc=False):
@@ -82,19 +83,27 @@ def read(fact_kind: str, raw: bytes | msgspec.Raw) -> Observed | Unusable:
     return _read(_BY_FACT[fact_kind], raw)
 
 
+def version_of(raw: bytes | msgspec.Raw) -> str:
+    """The resourceVersion of any object, or empty. All that a bookmark has."""
+    return _metadata(raw).resource_version or ""
+
+
 def _read(kind: _Kind, raw: bytes | msgspec.Raw) -> Observed | Unusable:
     try:
         shape = kind.decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return Unusable(_subject_of(kind, raw), kind.fact, _display_name(raw), str(error))
+        return Unusable(
+            _subject_or_none(kind, raw), kind.fact, _display_name(raw), str(error), version_of(raw)
+        )
+    metadata: shapes.Metadata = shape.metadata or shapes.Metadata()
+    version = metadata.resource_version or ""
     notes: list[str] = []
-    head = _head(kind, shape.metadata or shapes.Metadata(), notes)
+    head = _head(kind, metadata, notes)
     try:
         subject = _subject(kind, head)
     except ValueError as error:
-        return Unusable("", kind.fact, _qualified(kind, head), str(error))
+        return Unusable("", kind.fact, _display_name(raw), str(error), version)
     fact = kind.build(head, shape, notes)
-    version = (shape.metadata and shape.metadata.resource_version) or ""
     return Observed(subject, fact, kind.fact, head.uid, version, tuple(notes))
 
 
@@ -119,25 +128,24 @@ def _subject(kind: _Kind, head: _Head) -> str:
     return subjects.fact(kind.fact, *ids)
 
 
-def _subject_of(kind: _Kind, raw: bytes | msgspec.Raw) -> str:
+def _subject_or_none(kind: _Kind, raw: bytes | msgspec.Raw) -> str:
     """The subject of an object whose structure is wrong elsewhere: its last good version may be stored."""
     try:
-        return _subject(kind, _head(kind, _named.decode(raw).metadata or shapes.Metadata(), []))
-    except (msgspec.DecodeError, ValueError):
+        return _subject(kind, _head(kind, _metadata(raw), []))
+    except ValueError:
         return ""
-
-
-def _qualified(kind: _Kind, head: _Head) -> str:
-    return f"{head.namespace}/{head.name}" if kind.namespaced else head.name
 
 
 def _display_name(raw: bytes | msgspec.Raw) -> str:
+    metadata = _metadata(raw)
+    return "/".join(part for part in (metadata.namespace, metadata.name) if part)
+
+
+def _metadata(raw: bytes | msgspec.Raw) -> shapes.Metadata:
     try:
-        metadata = _named.decode(raw).metadata
+        return _named.decode(raw).metadata or shapes.Metadata()
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return ""
-    parts = (metadata.namespace, metadata.name) if metadata else ()
-    return "/".join(part for part in parts if part)
+        return shapes.Metadata()
 
 
 def _pod(head: _Head, shape: shapes.Pod, notes: list[str]) -> facts.Pod:

@@ -1,0 +1,170 @@
+"""The course of one kind's list and watch: which request comes next, and what an answer means. h11-shaped.
+
+    list ──page──▶ list (continue) ──last page──▶ watch ──lines──▶ watch ──ended, lost──▶ watch from there
+     ▲                    │ 410                                      │ 410
+     └────────────────────┴──────────────────────────────────────────┘
+    any other refusal: the same again, later;   404 on a list: the kind is missing, the same again, later
+
+It never sends or waits; `io.kubernetes` does, and asks here. Nothing is lost on any path: a watch is resumed
+from the last version seen, and where the API has forgotten that version (410) a complete list replaces what
+is known, so that what vanished meanwhile is noticed by its absence.
+"""
+
+import msgspec
+
+from ebbgate_watcher.core import inputs, objects, shapes
+
+PAGE_SIZE = 500
+"""Objects per page of a list: client-go's choice; some 3 MB of pods."""
+FIRST_DELAY_S, MAX_DELAY_S = 0.2, 10.0
+"""Waiting after the first failure, doubled after each further one. Bounded low: a lost API server comes back
+to few watchers, and what it has to say is what traffic waits for.
+"""
+MISSING_DELAY_S = 3.0
+QUICK_S = 1.0
+"""A watch that ends sooner, and empty, counts as a failure: some proxies close watches at once."""
+
+GONE_STATUS, MISSING_STATUS = 410, 404
+
+
+class List(msgspec.Struct, frozen=True):
+    """Request the next page of the list."""
+
+    continue_: str = ""
+
+
+class Watch(msgspec.Struct, frozen=True):
+    """Request the watch from a version on."""
+
+    resource_version: str
+
+
+class Course:
+    """One kind's. `next` is what to request now, after waiting for `delay_s`."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._page: list[objects.Observed | objects.Unusable] = []
+        self._failures = 0
+        self._rest = b""
+        self._heard = False
+        self.next: List | Watch = List()
+        self.delay_s = 0.0
+
+    def take_page(self, body: bytes, seen_ns: int) -> list[inputs.Input]:
+        """The body of a list's page (HTTP 200)."""
+        try:
+            page = _page.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return self.fail(f"the list doesn't decode: {error}")
+        self._page += [objects.read(self._kind, raw) for raw in page.items or ()]
+        self.delay_s = 0.0
+        if page.metadata.continue_:
+            self.next = List(page.metadata.continue_)
+            return []
+        listed = inputs.Listed(self._kind, tuple(self._page), seen_ns)
+        self._page = []
+        self.next = Watch(page.metadata.resource_version)
+        return [listed]
+
+    def watching(self) -> list[inputs.Input]:
+        """The watch has begun (HTTP 200)."""
+        self._rest = b""
+        self._heard = False
+        return [inputs.Recovered(self._kind)]
+
+    def take_chunk(self, chunk: bytes, seen_ns: int) -> list[inputs.Input]:
+        """Bytes of a running watch, cut anywhere. After a list is due (`next`) the rest is void."""
+        lines, newline, rest = (self._rest + chunk).rpartition(b"\n")
+        self._rest = rest
+        if not newline or isinstance(self.next, List):
+            return []
+        try:
+            events = _lines.decode_lines(lines)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return self._relist(f"the watch doesn't decode: {error}")
+        taken: list[inputs.Input] = []
+        for event in events:
+            taken += self._take_event(event, seen_ns)
+            if isinstance(self.next, List):
+                break
+        return taken
+
+    def ended(self, lasted_s: float) -> list[inputs.Input]:
+        """The watch was closed, by either side, without an error: both close it from time to time."""
+        if isinstance(self.next, List):
+            return []
+        if not self._heard and lasted_s < QUICK_S:
+            return self.fail("the watch ends as soon as it begins")
+        self._failures, self.delay_s = 0, 0.0
+        return []
+
+    def lost(self, reason: str, lasted_s: float) -> list[inputs.Input]:
+        """The connection broke `lasted_s` after the request."""
+        if lasted_s >= QUICK_S:
+            self._failures = 0
+        return self.fail(reason)
+
+    def refused(self, status: int, reason: str) -> list[inputs.Input]:
+        """An HTTP status other than 200."""
+        if status == GONE_STATUS:
+            return self._relist("")
+        if status == MISSING_STATUS and isinstance(self.next, List):
+            self._page, self.delay_s, self.next = [], MISSING_DELAY_S, List()
+            return [inputs.Listed(self._kind, (), 0, missing=True)]
+        if status == MISSING_STATUS:
+            return self._relist("")
+        return self.fail(f"{status} {reason}")
+
+    def fail(self, reason: str) -> list[inputs.Input]:
+        """No answer, or none that can be used: the same request again, later."""
+        self._failures += 1
+        self.delay_s = min(MAX_DELAY_S, FIRST_DELAY_S * 2 ** min(self._failures - 1, 10))
+        return [inputs.Broken(self._kind, reason)]
+
+    def _relist(self, reason: str) -> list[inputs.Input]:
+        """List from the beginning. An expired version is everyday life, and not worth a line."""
+        self._page, self.next = [], List()
+        # Not at once: a list that expires while it is paged would be begun again without end.
+        self.delay_s = FIRST_DELAY_S
+        return self.fail(reason) if reason else []
+
+    def _take_event(self, event: shapes.WatchLine, seen_ns: int) -> list[inputs.Input]:
+        if event.type == "ERROR":
+            return self._take_error(event.object)
+        self._heard, self._failures, self.delay_s = True, 0, 0.0
+        if event.type == "BOOKMARK":
+            self._advance(objects.version_of(event.object))
+            return []
+        seen = objects.read(self._kind, event.object)
+        self._advance(seen.resource_version)
+        if event.type == "DELETED":
+            uid = seen.uid if isinstance(seen, objects.Observed) else ""
+            return [inputs.Vanished(self._kind, seen.subject, uid, seen_ns)]
+        return [inputs.Seen(self._kind, seen, seen_ns)]
+
+    def _advance(self, version: str) -> None:
+        if version:
+            self.next = Watch(version)
+
+    def _take_error(self, raw: msgspec.Raw) -> list[inputs.Input]:
+        try:
+            status = _status.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return self._relist(f"an error of the watch doesn't decode: {error}")
+        if status.code == GONE_STATUS:
+            return self._relist("")
+        return self._relist(f"{status.code} {status.reason}: {status.message}")
+
+
+def reason_of(body: bytes) -> str:
+    """What an answer other than 200 says, for people."""
+    try:
+        return _status.decode(body).message
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return body[:200].decode(errors="replace")
+
+
+_page = msgspec.json.Decoder(shapes.Page)
+_lines = msgspec.json.Decoder(shapes.WatchLine)
+_status = msgspec.json.Decoder(shapes.Status)

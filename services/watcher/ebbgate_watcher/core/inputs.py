@@ -1,0 +1,88 @@
+"""What a source may say, and what the watcher may do about it: inputs and outputs of `mirror.step`.
+
+A source speaks in complete lists and in single events; both end in the same comparison, so that the event
+path and the restart path are the same code. `seen_ns` is the time at which the bytes behind an input arrived:
+latency from event to kernel is measured from there.
+"""
+
+import msgspec
+
+from ebbgate_bus.contracts.envelope import Outgoing, Stored
+from ebbgate_watcher.core import objects
+
+
+class Listed(msgspec.Struct, frozen=True, gc=False):
+    """All objects of a kind that exist. `missing`: the source doesn't know the kind, hence none."""
+
+    kind: str
+    objects: tuple[objects.Observed | objects.Unusable, ...]
+    seen_ns: int
+    missing: bool = False
+
+
+class Seen(msgspec.Struct, frozen=True, gc=False):
+    """One object as it is now. Only after a Listed of its kind."""
+
+    kind: str
+    object: objects.Observed | objects.Unusable
+    seen_ns: int
+
+
+class Vanished(msgspec.Struct, frozen=True, gc=False):
+    """This very object is gone; another one may have its name by now."""
+
+    kind: str
+    subject: str
+    uid: str
+    seen_ns: int
+
+
+class Broken(msgspec.Struct, frozen=True, gc=False):
+    """The source can't see `kind` for now (or, for a directory, one file of it). What was seen stays in
+    force. `origin`: what of the source, for people and to tell one trouble from another.
+    """
+
+    origin: str
+    reason: str
+
+
+class Recovered(msgspec.Struct, frozen=True, gc=False):
+    """The trouble of `origin` is over."""
+
+    origin: str
+
+
+class Published(msgspec.Struct, frozen=True, gc=False):
+    """All that FACT holds, tombstones included. Said at start and after each interruption of the bus."""
+
+    messages: tuple[Stored, ...]
+
+
+class Reported(msgspec.Struct, frozen=True, gc=False):
+    """What nodes say of themselves. `kind`: of the subjects (`fact.nodenetwork`, `status`). `replaced`: these
+    are all there are.
+    """
+
+    kind: str
+    replaced: bool
+    messages: tuple[Stored, ...]
+
+
+Input = Listed | Seen | Vanished | Broken | Recovered | Published | Reported
+
+
+class Publish(msgspec.Struct, frozen=True, gc=False):
+    """Store these, in this order, and wait until all are acknowledged before the next output."""
+
+    messages: tuple[Outgoing, ...]
+
+
+class Remark(msgspec.Struct, frozen=True, gc=False):
+    """One log line: a state changed. `trouble`: for the worse."""
+
+    event: str
+    trouble: bool
+    fields: dict[str, object]
+
+
+Output = Publish | Remark

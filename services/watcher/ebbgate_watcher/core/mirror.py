@@ -1,0 +1,225 @@
+"""The mirror: what must be published so that FACT says what Kubernetes says. The watcher's whole decision.
+
+Level-triggered: the mirror keeps the world as last seen and the facts as stored, and each step publishes the
+difference; an event, a relist, a restart and a bus that lost its data are the same comparison. It must never
+publish an equal payload again, never call a kind synced before its facts are acknowledged, and never take an
+object for gone because it couldn't be read: all three would move traffic without reason.
+
+Gone or not, of an object in the stored facts, once its kind was listed:
+
+    in the world            payload differs?   published
+    yes                     no                 nothing
+    yes                     yes                the new payload
+    listed, but unreadable  -                  nothing: the last good one stays
+    no                      -                  tombstone
+"""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from ebbgate_bus.contracts import codec, envelope, facts, streams, subjects
+from ebbgate_bus.contracts.envelope import Outgoing
+from ebbgate_watcher.core import complaints, inputs, objects, orphans
+
+MISSING_S = 30.0
+"""How long a kind with stored facts may be unknown to the API before "unknown" means "none": a CRD that is
+being replaced must not take its policies away.
+"""
+
+
+class _Known(msgspec.Struct, frozen=True, gc=False):
+    """An object of the world. `uid` as the source gave it: a deletion of another uid isn't its own."""
+
+    payload: bytes
+    uid: str
+    resource_version: str
+
+
+class Mirror:
+    """`step` is the whole interface; `wake_at` says when to step again though nothing arrives."""
+
+    def __init__(self, kinds: Sequence[str] = facts.KINDS) -> None:
+        self._kinds = tuple(kinds)
+        self._world: dict[str, dict[str, _Known]] = {}
+        self._stored: dict[str, dict[str, bytes]] | None = None
+        self._synced: dict[str, facts.Synced] = {}
+        self._stored_synced: dict[str, bytes] = {}
+        self._missing_since: dict[str, float] = {}
+        self._dirty: dict[str, dict[str, int]] = {}
+        self._complaints = complaints.Complaints()
+        self._orphans = orphans.Orphans(mirrored="nodenetwork" in self._kinds)
+        self._remarks: list[inputs.Remark] = []
+
+    def step(self, arrived: Sequence[inputs.Input], now: float) -> list[inputs.Output]:
+        """Take in all that `arrived`; what to do about it, in order. `now`: seconds on any steady clock."""
+        for each in arrived:
+            self._take(each, now)
+        self._give_up_missing(now)
+        changes = self._changes()
+        synced = self._synced_changes()
+        outputs: list[inputs.Output] = [*self._remarks]
+        self._remarks = []
+        outputs += [inputs.Publish(tuple(batch)) for batch in (changes, synced) if batch]
+        if removed := self._orphans.due(self._world.get("node"), now):
+            outputs.append(inputs.Publish(tuple(map(tombstone, removed))))
+        return outputs
+
+    def wake_at(self) -> float | None:
+        """When something falls due that no input announces, or None."""
+        if self._stored is None:
+            return None
+        waiting = [since + MISSING_S for since in self._missing_since.values()]
+        if (due := self._orphans.wake_at()) is not None:
+            waiting.append(due)
+        return min(waiting, default=None)
+
+    def _take(self, each: inputs.Input, now: float) -> None:
+        match each:
+            case inputs.Seen():
+                self._take_seen(each)
+            case inputs.Vanished():
+                self._take_vanished(each)
+            case inputs.Listed(missing=True):
+                self._take_missing(each, now)
+            case inputs.Listed():
+                self._take_listed(each)
+            case inputs.Published():
+                self._take_published(each)
+            case inputs.Reported():
+                self._orphans.take(each)
+            case inputs.Broken():
+                self._remarks += self._complaints.broken(each.origin, each.reason)
+            case inputs.Recovered():
+                self._remarks += self._complaints.recovered(each.origin)
+
+    def _take_seen(self, event: inputs.Seen) -> None:
+        self._remarks += self._complaints.about(event.object)
+        if isinstance(event.object, objects.Observed):
+            self._world.setdefault(event.kind, {})[event.object.subject] = _known(event.object)
+            self._touch(event.kind, [event.object.subject], event.seen_ns)
+
+    def _take_vanished(self, event: inputs.Vanished) -> None:
+        known = self._world.get(event.kind, {}).get(event.subject)
+        if known is None or (event.uid and known.uid and known.uid != event.uid):
+            return
+        del self._world[event.kind][event.subject]
+        self._complaints.forget(event.subject)
+        self._touch(event.kind, [event.subject], event.seen_ns)
+
+    def _take_listed(self, listed: inputs.Listed) -> None:
+        self._missing_since.pop(listed.kind, None)
+        world: dict[str, _Known] = {}
+        for each in listed.objects:
+            self._remarks += self._complaints.about(each)
+            if isinstance(each, objects.Observed):
+                world[each.subject] = _known(each)
+            elif each.subject and (last_good := self._last_good(each)):
+                world[each.subject] = last_good
+        self._replace(listed, world)
+
+    def _last_good(self, unusable: objects.Unusable) -> _Known | None:
+        known = self._world.get(unusable.kind, {}).get(unusable.subject)
+        if known or self._stored is None:
+            return known
+        payload = self._stored.get(unusable.kind, {}).get(unusable.subject)
+        return _Known(payload, "", "") if payload else None
+
+    def _take_missing(self, listed: inputs.Listed, now: float) -> None:
+        since = self._missing_since.setdefault(listed.kind, now)
+        if since == now:
+            self._remarks += self._complaints.broken(listed.kind, "the API doesn't know this kind")
+
+    def _give_up_missing(self, now: float) -> None:
+        """Missing means none: at once if no facts of it are stored, else when it has lasted."""
+        for kind, since in list(self._missing_since.items()):
+            if self._stored is None or (self._stored.get(kind) and now - since < MISSING_S):
+                continue
+            del self._missing_since[kind]
+            self._replace(inputs.Listed(kind, (), 0, missing=True), {})
+
+    def _replace(self, listed: inputs.Listed, world: dict[str, _Known]) -> None:
+        before = self._world.get(listed.kind, {})
+        for subject in before.keys() - world.keys():
+            self._complaints.forget(subject)
+        if not listed.missing:
+            self._remarks += self._complaints.recovered(listed.kind)
+        self._world[listed.kind] = world
+        self._synced[listed.kind] = facts.Synced(kind=listed.kind, objects=len(world), missing=listed.missing)
+        stored = (self._stored or {}).get(listed.kind, {})
+        self._touch(listed.kind, stored.keys() | world.keys(), listed.seen_ns)
+
+    def _take_published(self, published: inputs.Published) -> None:
+        self._stored = {kind: {} for kind in self._kinds}
+        self._stored_synced = {}
+        for message in published.messages:
+            name = subjects.parse(message.subject)
+            family, _, kind = name.kind.partition(".") if name else ("", "", "")
+            if family == "fact" and kind in self._stored and message.payload:
+                self._stored[kind][message.subject] = message.payload
+            elif family == "synced":
+                self._stored_synced[message.subject] = message.payload
+        for kind, world in self._world.items():
+            self._touch(kind, self._stored[kind].keys() | world.keys(), 0)
+
+    def _touch(self, kind: str, touched: Iterable[str], seen_ns: int) -> None:
+        """Have these subjects compared at the end of the step. `seen_ns` 0: no event is behind it."""
+        self._dirty.setdefault(kind, {}).update(dict.fromkeys(touched, seen_ns))
+        if kind == "node":
+            self._orphans.look_again()
+
+    def _changes(self) -> list[Outgoing]:
+        """Messages for what differs between world and FACT, of kinds whose list is known."""
+        if self._stored is None:
+            return []
+        changes: list[Outgoing] = []
+        for kind in [kind for kind in self._dirty if kind in self._synced]:
+            # Sorted, so that equal situations publish in equal order.
+            for subject, seen_ns in sorted(self._dirty.pop(kind).items()):
+                changes += self._change(kind, subject, seen_ns)
+        return changes
+
+    def _change(self, kind: str, subject: str, seen_ns: int) -> list[Outgoing]:
+        assert self._stored is not None
+        stored, known = self._stored[kind], self._world[kind].get(subject)
+        headers = {envelope.SEEN: str(seen_ns)} if seen_ns else {}
+        if known is None:
+            return [tombstone(subject, headers)] if stored.pop(subject, None) else []
+        if stored.get(subject) == known.payload:
+            return []
+        stored[subject] = known.payload
+        if known.resource_version:
+            headers[envelope.RESOURCE_VERSION] = known.resource_version
+        return [Outgoing(subject, known.payload, headers)]
+
+    def _synced_changes(self) -> list[Outgoing]:
+        """Synced of kinds that lack it. A mere change of the number isn't said again: a restart in an
+        unchanged world writes nothing, however much was added since the last one.
+        """
+        if self._stored is None:
+            return []
+        changes = []
+        for kind, synced in self._synced.items():
+            subject, payload = subjects.synced(kind), codec.encode(synced)
+            if _missing(subject, self._stored_synced.get(subject, b"")) != synced.missing:
+                self._stored_synced[subject] = payload
+                changes.append(Outgoing(subject, payload))
+        return changes
+
+
+def tombstone(subject: str, headers: dict[str, str] | None = None) -> Outgoing:
+    """Gone, readable as such for as long as a late reader may need to tell it from "never heard of"."""
+    return Outgoing(subject, b"", (headers or {}) | {envelope.TTL: streams.TOMBSTONE_TTL})
+
+
+def _known(observed: objects.Observed) -> _Known:
+    return _Known(codec.encode(observed.fact), observed.uid, observed.resource_version)
+
+
+def _missing(subject: str, payload: bytes) -> bool | None:
+    """Whether a stored Synced says that the kind is missing; None if there is none to be read."""
+    try:
+        message = codec.decode(subject, payload)
+    except codec.Undecodable:
+        return None
+    return message.missing if isinstance(message, facts.Synced) else None

@@ -1,0 +1,109 @@
+"""The directory source: files of manifests, followed for changes.
+
+Which files changed is asked of the file system (size, time and inode of each), not taken from the events:
+those only say that it is time to look, and some file systems have none. Hidden files and directories are
+skipped: editors and Kubernetes' own volumes (`..data`) keep unfinished things there.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import watchfiles
+
+from ebbgate_watcher.core import inputs, manifests
+from ebbgate_watcher.io import sources
+
+SETTLE_MS = 20
+"""A burst of events is over when none came for so long."""
+LOOK_S = 1.0
+"""Look at least so often: some file systems send no events, and those between two followings are missed."""
+UNFINISHED_S = 0.3
+"""A file that lost objects counts when nobody wrote to it for so long; until then its old objects stay."""
+
+_Stamp = tuple[int, int, int]
+
+
+class Directory:
+    """A source. `node_networks`: take NodeNetwork manifests too, for labs without programmers."""
+
+    def __init__(self, path: Path, *, node_networks: bool = False) -> None:
+        self._path = path
+        self._kinds = manifests.kinds(node_networks=node_networks)
+        self._files: dict[str, manifests.File] = {}
+        self._stamps: dict[str, _Stamp] = {}
+
+    async def run(self, deliver: sources.Deliver) -> None:
+        while not self._path.is_dir():
+            await deliver([inputs.Broken(str(self._path), "no such directory yet")])
+            await asyncio.sleep(UNFINISHED_S)
+        await deliver([inputs.Recovered(str(self._path)), *self._look(first=True)])
+        async for _ in self._stirrings():
+            if said := self._look():
+                await deliver(said)
+
+    async def _stirrings(self) -> AsyncIterator[None]:
+        """Yields when it is time to look."""
+        while True:
+            try:
+                async for _ in watchfiles.awatch(
+                    self._path,
+                    watch_filter=None,
+                    step=SETTLE_MS,
+                    debounce=10 * SETTLE_MS,
+                    rust_timeout=int(LOOK_S * 1000),
+                    yield_on_timeout=True,
+                    recursive=True,
+                ):
+                    yield
+                    while self._unfinished():
+                        await asyncio.sleep(UNFINISHED_S / 3)
+                        yield
+            except OSError:  # the directory itself went; what it held stays in force until it is back
+                await asyncio.sleep(UNFINISHED_S)
+                yield
+
+    def _look(self, *, first: bool = False) -> list[inputs.Input]:
+        """All there is if anything changed, else nothing."""
+        if not self._path.is_dir():
+            return [inputs.Broken(str(self._path), "the directory is gone; what it held stays in force")]
+        seen_ns = time.time_ns()
+        stamps = dict(self._scan())
+        gone = [name for name in self._files if name not in stamps]
+        for name in gone:
+            del self._files[name]
+            self._stamps.pop(name, None)
+        changed = [name for name, stamp in stamps.items() if self._stamps.get(name) != stamp]
+        for name in changed:
+            self._read(name, stamps[name])
+        said = manifests.list_all(self._files, self._kinds, seen_ns) if first or gone or changed else []
+        return [inputs.Recovered(str(self._path)), *map(inputs.Recovered, gone), *said] if said else []
+
+    def _scan(self) -> Iterator[tuple[str, _Stamp]]:
+        for parent, folders, names in os.walk(self._path, followlinks=True):
+            folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+            for name in names:
+                if name.endswith(manifests.SUFFIXES) and not name.startswith("."):
+                    path = Path(parent, name)
+                    try:
+                        stat = path.stat()
+                    except OSError:
+                        continue  # gone since the listing, or a link to nowhere
+                    yield str(path.relative_to(self._path)), (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+
+    def _read(self, name: str, stamp: _Stamp) -> None:
+        last = self._files.get(name, manifests.File())
+        try:
+            with (self._path / name).open("rb") as opened:
+                file = manifests.parse(opened.read(manifests.MAX_FILE + 1), last)
+        except OSError as error:
+            file = manifests.File(last.objects, str(error))
+        if manifests.lost(file, last) and time.time_ns() - stamp[0] < UNFINISHED_S * 1e9:
+            self._stamps.pop(name, None)  # read again; `_unfinished` sees to it
+            return
+        self._files[name], self._stamps[name] = file, stamp
+
+    def _unfinished(self) -> bool:
+        return any(name not in self._stamps for name in self._files)
