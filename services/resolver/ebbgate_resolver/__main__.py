@@ -58,7 +58,9 @@ class Shell:
             facts_ = follower.Follower(
                 self._bus, streams.FACT, [f"{subjects.ROOT}.fact.>", f"{subjects.ROOT}.synced.>"]
             )
-            reports = follower.Follower(self._bus, streams.STATUS, [f"{subjects.ROOT}.status.>"])
+            reports = follower.Follower(
+                self._bus, streams.STATUS, [f"{subjects.ROOT}.{kind}.>" for kind in ("status", "verdict")]
+            )
             group.create_task(self._enqueue("facts", facts_.batches()))
             group.create_task(self._enqueue("reports", reports.batches()))
             group.create_task(service.keep_beating(self._bus, service="resolver", name=self._beat_name))
