@@ -1,0 +1,290 @@
+"""Changes: the ordered difference actual → desired. Order is what this module is about.
+
+No prefix of the list may send a packet to a wrong egress IP or out unchanged: each intermediate state gives
+every packet its old fate, its new one, or none. Guards come first and go last; whatever is looked up comes
+before what points to it, and goes after it; connections are forgotten when the new fate is in force:
+
+    guards → blackholes, device, programs, sysctls, routes, rules → peers, egress → paths → routes →
+    endpoints → covered, cluster → connections → endpoints, routes, paths → egress, connections by slot → peers
+"""
+
+import enum
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+import msgspec
+
+from ebbgate_programmer.core import decisions, firewall, places
+from ebbgate_programmer.core.kernelstate import (
+    Device,
+    EndpointValue,
+    KernelState,
+    PathKey,
+    PathValue,
+    RouteKey,
+    RouteValue,
+    Rule,
+    Way,
+)
+
+_DEVICE_FILTER = places.rp_filter(places.DEVICE)
+
+KeyT = TypeVar("KeyT")
+ValueT = TypeVar("ValueT")
+
+
+class Map(enum.Enum):
+    """BPF maps that hold rows."""
+
+    ENDPOINT = "endpoint"
+    ROUTE = "route"
+    PATH = "path"
+    PEER = "peer"
+
+
+class SetFirewall(msgspec.Struct, frozen=True):
+    """Both nft tables anew, in one transaction, holding the sets' elements of `keep`."""
+
+    chains: tuple[firewall.Chain, ...]
+    keep: KernelState
+
+    @property
+    def script(self) -> str:
+        return firewall.rebuild(self.chains, self.keep)
+
+
+class UpdateSets(msgspec.Struct, frozen=True):
+    """Elements of nft sets out and in, in one transaction."""
+
+    removed: tuple[firewall.Elements, ...]
+    added: tuple[firewall.Elements, ...]
+
+    @property
+    def script(self) -> str:
+        return firewall.update(self.removed, self.added)
+
+
+class SetDevice(msgspec.Struct, frozen=True):
+    """`replace`: what is there can't be changed in place and goes first."""
+
+    device: Device
+    replace: bool
+
+
+class SetPrograms(msgspec.Struct, frozen=True):
+    """The programs of the object, loaded if need be, in place on the device."""
+
+    object_hash: str
+
+
+class SetSysctl(msgspec.Struct, frozen=True):
+    path: str
+    value: str
+
+
+class AddWay(msgspec.Struct, frozen=True):
+    way: Way
+
+
+class RemoveWay(msgspec.Struct, frozen=True):
+    way: Way
+
+
+class AddRule(msgspec.Struct, frozen=True):
+    rule: Rule
+
+
+class RemoveRule(msgspec.Struct, frozen=True):
+    rule: Rule
+
+
+Key = str | RouteKey | PathKey
+Value = EndpointValue | RouteValue | PathValue | None
+
+
+class Put(msgspec.Struct, frozen=True):
+    """Entries of a BPF map, written one after the other in this order."""
+
+    map: Map
+    entries: tuple[tuple[Key, Value], ...]
+
+
+class Drop(msgspec.Struct, frozen=True):
+    """Keys taken out of a BPF map, in this order; absent ones are no error."""
+
+    map: Map
+    keys: tuple[Key, ...]
+
+
+class ForgetPods(msgspec.Struct, frozen=True):
+    """Conntrack entries of `pods` whose fate by `before` and by `after` differs."""
+
+    pods: tuple[str, ...]
+    before: KernelState
+    after: KernelState
+
+
+class ForgetSlots(msgspec.Struct, frozen=True):
+    """Conntrack entries with these slots as their mark: their egress IP is gone."""
+
+    slots: tuple[int, ...]
+
+
+Change = (
+    SetFirewall
+    | UpdateSets
+    | SetDevice
+    | SetPrograms
+    | SetSysctl
+    | AddWay
+    | RemoveWay
+    | AddRule
+    | RemoveRule
+    | Put
+    | Drop
+    | ForgetPods
+    | ForgetSlots
+)
+
+
+def diff(desired: KernelState, actual: KernelState, chains: tuple[firewall.Chain, ...]) -> list[Change]:
+    """What turns `actual` into `desired`, in the only order that is safe. Empty if they agree.
+
+    `chains`: the static nft part whose signature is `desired.chains`.
+    """
+    return [*_firewall(desired, actual, chains), *_machinery(desired, actual), *_rows(desired, actual)]
+
+
+def _firewall(desired: KernelState, actual: KernelState, chains: tuple[firewall.Chain, ...]) -> list[Change]:
+    """Guards first, with the elements that are there: those of the plan come when their time has come."""
+    if desired.chains == actual.chains:
+        return []
+    return [SetFirewall(chains, actual)]
+
+
+def _machinery(desired: KernelState, actual: KernelState) -> list[Change]:
+    """Device, programs, sysctls, routes, rules. Blackholes before everything they stand behind."""
+    assert desired.device is not None
+    changes: list[Change] = []
+    replaced = actual.device is None or _differs_for_good(desired.device, actual.device)
+    # With the device go its routes and its programs' links: what was read of them won't be there.
+    ways = frozenset(way for way in actual.ways if not way.device) if replaced else actual.ways
+    added = sorted(desired.ways - ways, key=lambda way: (bool(way.device), way))
+    changes += [AddWay(way) for way in added if not way.device]
+    if desired.device != actual.device:
+        changes.append(SetDevice(desired.device, replace=replaced and actual.device is not None))
+    if replaced or desired.programs != actual.programs:
+        changes.append(SetPrograms(desired.programs))
+    for path, value in sorted(desired.sysctls.items()):
+        if actual.sysctls.get(path) != value or (replaced and path == _DEVICE_FILTER):
+            changes.append(SetSysctl(path, value))
+    changes += [AddWay(way) for way in added if way.device]
+    changes += [AddRule(rule) for rule in sorted(desired.rules - actual.rules)]
+    changes += [RemoveRule(rule) for rule in sorted(actual.rules - desired.rules)]
+    kept = {(way.table, way.metric) for way in desired.ways}
+    stray = [way for way in sorted(ways - desired.ways) if (way.table, way.metric) not in kept]
+    return [*changes, *(RemoveWay(way) for way in stray)]
+
+
+def _differs_for_good(desired: Device, actual: Device) -> bool:
+    return (desired.mac, desired.form) != (actual.mac, actual.form)
+
+
+def _rows(desired: KernelState, actual: KernelState) -> list[Change]:
+    changed_slots = sorted(slot for slot, ip in actual.egress.items() if desired.egress.get(slot) != ip)
+    # Sets of nft in three steps: egress in, then (once look-ups are there) covered, at the end egress out.
+    opened = msgspec.structs.replace(actual, egress={**actual.egress, **desired.egress})
+    covering = msgspec.structs.replace(
+        opened,
+        covered=desired.covered,
+        cluster=desired.cluster,
+        covered6=desired.covered6,
+        cluster6=desired.cluster6,
+    )
+    closed = msgspec.structs.replace(covering, egress=desired.egress)
+    after = msgspec.structs.replace(
+        actual,
+        covered=desired.covered,
+        cluster=desired.cluster,
+        endpoints=desired.endpoints,
+        routes=desired.routes,
+        paths=desired.paths,
+    )
+    pods = affected(after, actual)
+    return [
+        *_put(Map.PEER, dict.fromkeys(sorted(desired.peers - actual.peers)), {}),
+        *_update(actual, opened),
+        *_put(Map.PATH, desired.paths, actual.paths),
+        *_put(Map.ROUTE, _specific_first(desired.routes), actual.routes),
+        *_put(Map.ENDPOINT, desired.endpoints, actual.endpoints),
+        *_update(opened, covering),
+        *([ForgetPods(pods, actual, after)] if pods else []),
+        *_drop(Map.ENDPOINT, desired.endpoints, actual.endpoints),
+        *_drop(Map.ROUTE, desired.routes, _general_first(actual.routes)),
+        *_drop(Map.PATH, desired.paths, actual.paths),
+        *_update(covering, closed),
+        # After the element is gone: a packet between can't begin the connection again with the old address.
+        *([ForgetSlots(tuple(changed_slots))] if changed_slots else []),
+        *_drop(Map.PEER, dict.fromkeys(desired.peers), dict.fromkeys(sorted(actual.peers))),
+    ]
+
+
+def affected(after: KernelState, before: KernelState) -> tuple[str, ...]:
+    """Pods some of whose packets may have another fate, sorted: a superset, decided without any connection."""
+    if before.cluster != after.cluster:
+        return tuple(sorted(before.covered | after.covered))
+    old, new = _fates(before), _fates(after)
+    return tuple(sorted(pod for pod in old.keys() | new.keys() if old.get(pod) != new.get(pod)))
+
+
+def _fates(state: KernelState) -> dict[str, object]:
+    """Pod → all that its packets' fates depend on."""
+    groups: dict[int, set[int]] = {}
+    contents: dict[int, list[tuple[RouteKey, RouteValue]]] = {}
+    for key, value in state.routes.items():
+        groups.setdefault(key.set, set()).add(value.group)
+        contents.setdefault(key.set, []).append((key, value))
+    whole = {number: frozenset(routes) for number, routes in contents.items()}
+    fates: dict[str, object] = {}
+    for pod in state.covered:
+        at = state.endpoints.get(pod)
+        if at is None:
+            fates[pod] = None
+            continue
+        paths = {group: state.paths.get(PathKey(group, at.bucket)) for group in groups.get(at.set, ())}
+        fates[pod] = (whole.get(at.set), paths)
+    return fates
+
+
+def survives(before: decisions.Tables, after: decisions.Tables, source: str, destination: str) -> bool:
+    """Whether a connection from pod `source` to the real `destination` keeps its fate."""
+    old = decisions.decide(before, source, destination)
+    return old == decisions.decide(after, source, destination)
+
+
+def _put(which: Map, desired: Mapping[KeyT, ValueT], actual: Mapping[KeyT, ValueT]) -> list[Change]:
+    entries = [(key, value) for key, value in desired.items() if key not in actual or actual[key] != value]
+    return [Put(which, tuple(entries))] if entries else []  # type: ignore[arg-type]
+
+
+def _drop(which: Map, desired: Mapping[KeyT, ValueT], actual: Mapping[KeyT, ValueT]) -> list[Change]:
+    keys = [key for key in actual if key not in desired]
+    return [Drop(which, tuple(keys))] if keys else []  # type: ignore[arg-type]
+
+
+def _specific_first(routes: Mapping[RouteKey, RouteValue]) -> dict[RouteKey, RouteValue]:
+    return dict(sorted(routes.items(), key=lambda item: -item[0].length))
+
+
+def _general_first(routes: Mapping[RouteKey, RouteValue]) -> dict[RouteKey, RouteValue]:
+    return dict(sorted(routes.items(), key=lambda item: item[0].length))
+
+
+def _update(before: KernelState, after: KernelState) -> list[Change]:
+    removed, added = firewall.elements_between(before, after)
+    return [UpdateSets(removed, added)] if removed or added else []
+
+
+def names(changes: Iterable[Change]) -> list[str]:
+    """For the log: what kinds of change there were, in order."""
+    return [type(change).__name__ for change in changes]

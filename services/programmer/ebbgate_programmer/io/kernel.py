@@ -1,0 +1,228 @@
+"""The kernel of one node: read whole as a KernelState, changed by one Change at a time.
+
+Puts the fingers together and adds nothing: which changes, and in which order, is `core/changes`. What a
+change needs and a KernelState can't hold (descriptors, remembered settings) is looked up here at its time.
+"""
+
+import contextlib
+import functools
+import os
+import pathlib
+import struct
+from collections.abc import Callable, Iterable, Iterator
+
+from ebbgate_bus.contracts import facts
+from ebbgate_programmer.core import (
+    changes,
+    decisions,
+    firewall_reading,
+    kernelstate,
+    layout,
+    lowering,
+    marks,
+    places,
+)
+from ebbgate_programmer.io import bpf, conntrack, network, nft, objects, sysctls
+
+_PACK: dict[changes.Map, tuple[Callable[..., bytes], Callable[..., bytes]]] = {
+    changes.Map.ENDPOINT: (layout.pack_address, layout.pack_endpoint),
+    changes.Map.ROUTE: (layout.pack_route_key, layout.pack_route),
+    changes.Map.PATH: (layout.pack_path_key, layout.pack_path),
+    changes.Map.PEER: (layout.pack_address, lambda _: layout.FLAG.pack(1)),
+}
+
+
+class Refused(Exception):
+    """A change that the kernel wouldn't make, with the reason in words."""
+
+
+class Kernel:
+    """In the network namespace of the thread that made it, and only to be used by that thread."""
+
+    def __init__(self, pin_path: pathlib.Path, source: pathlib.Path) -> None:
+        self.pins = objects.Pins(pin_path)
+        self.source = source
+        self.network = network.Network()
+
+    def close(self) -> None:
+        self.network.close()
+
+    def environment(self, node: str, port: int) -> lowering.Environment:
+        return network.environment(
+            self.network, node=node, port=port, object_hash=objects.object_hash(self.source)
+        )
+
+    def interfaces(self) -> tuple[facts.Interface, ...]:
+        return self.network.read_interfaces()
+
+    def read(self, settings: Iterable[str] = ()) -> kernelstate.KernelState:
+        """All that is ours. `settings`: the sysctls somebody wants to know of."""
+        held = self._maps()
+        tables = firewall_reading.parse(nft.read())
+        return kernelstate.KernelState(
+            device=self.network.read_device(),
+            programs=self.pins.installed(self.network.index()),
+            sysctls={path: sysctls.read(path) for path in settings},
+            rules=self.network.read_rules(),
+            ways=self.network.read_ways(),
+            chains=tables.chains,
+            covered=tables.covered,
+            cluster=tables.cluster,
+            covered6=tables.covered6,
+            cluster6=tables.cluster6,
+            egress=tables.egress,
+            endpoints={layout.unpack_address(k): layout.unpack_endpoint(v) for k, v in held("endpoint")},
+            routes={layout.unpack_route_key(k): layout.unpack_route(v) for k, v in held("route")},
+            paths={layout.unpack_path_key(k): layout.unpack_path(v) for k, v in held("path")},
+            peers=frozenset(layout.unpack_address(k) for k, _ in held("peer")),
+        )
+
+    def _maps(self) -> Callable[[str], Iterable[tuple[bytes, bytes]]]:
+        have = self.pins.have_maps()
+        return lambda name: self.pins.entries(name).items() if have else ()
+
+    def apply(self, change: changes.Change) -> None:
+        """Raises Refused."""
+        try:
+            _apply(change, self)
+        except (bpf.Refused, network.Refused, nft.Refused, conntrack.Refused, objects.Unloadable) as error:
+            raise Refused(str(error)) from error
+        except OSError as error:
+            raise Refused(f"{type(change).__name__}: {error}") from error
+
+    def counters(self) -> dict[str, int]:
+        """What the BPF programs counted since their maps were made, summed over CPUs."""
+        if not self.pins.have_maps():
+            return {}
+        processors = os.cpu_count() or 1
+        with contextlib.suppress(FileNotFoundError):
+            processors = _possible(pathlib.Path("/sys/devices/system/cpu/possible").read_text())
+        with bpf.opened(self.pins.path("counters")) as descriptor:
+            return {
+                name: sum(
+                    struct.unpack(
+                        f"={processors}Q", bpf.look_up(descriptor, struct.pack("=I", n), 8 * processors)
+                    )
+                )
+                for n, name in enumerate(layout.COUNTERS)
+            }
+
+    def clean(self) -> None:
+        """Nothing of ours afterwards; guards last, so that nothing leaks on the way."""
+        with contextlib.suppress(bpf.Refused):
+            for path, value in self._remembered():
+                with contextlib.suppress(OSError):
+                    sysctls.write(path, value)
+        for rule in self.network.read_rules():
+            self.network.remove_rule(rule)
+        self.network.remove_ways()
+        self.network.remove_device()
+        self.pins.remove()
+        nft.remove()
+
+    def _remembered(self) -> Iterator[tuple[str, str]]:
+        for key, value in self.pins.entries("remembered").items():
+            name = key.rstrip(b"\0").decode()
+            yield places.rp_filter(name), str(layout.REMEMBERED.unpack(value)[0])
+
+    def remember(self, path: str) -> None:
+        """Keeps the value that `path` has, unless an older one is kept: what `clean` gives back."""
+        name = path.split("/")[-2].encode()
+        key = layout.REMEMBERED_KEY.pack(name)
+        with bpf.opened(self.pins.path("remembered")) as descriptor:
+            if key not in bpf.entries(descriptor):
+                bpf.put(descriptor, key, layout.REMEMBERED.pack(int(sysctls.read(path) or 0)))
+
+
+@functools.singledispatch
+def _apply(change: changes.Change, kernel: Kernel) -> None:
+    raise AssertionError(f"no way to apply {change}")
+
+
+@_apply.register
+def _(change: changes.SetFirewall, kernel: Kernel) -> None:
+    nft.apply(change.script)
+
+
+@_apply.register
+def _(change: changes.UpdateSets, kernel: Kernel) -> None:
+    nft.apply(change.script)
+
+
+@_apply.register
+def _(change: changes.SetDevice, kernel: Kernel) -> None:
+    kernel.network.set_device(change.device, replace=change.replace)
+
+
+@_apply.register
+def _(change: changes.SetPrograms, kernel: Kernel) -> None:
+    objects.install(kernel.pins, kernel.source, kernel.network.index())
+
+
+@_apply.register
+def _(change: changes.SetSysctl, kernel: Kernel) -> None:
+    if change.path != places.rp_filter(places.DEVICE):
+        kernel.remember(change.path)
+    sysctls.write(change.path, change.value)
+
+
+@_apply.register
+def _(change: changes.AddWay, kernel: Kernel) -> None:
+    if not change.way.program:
+        kernel.network.add_way(change.way)
+        return
+    with bpf.opened(kernel.pins.path("classify")) as program:
+        kernel.network.add_way(change.way, program)
+
+
+@_apply.register
+def _(change: changes.RemoveWay, kernel: Kernel) -> None:
+    kernel.network.remove_way(change.way)
+
+
+@_apply.register
+def _(change: changes.AddRule, kernel: Kernel) -> None:
+    kernel.network.add_rule(change.rule)
+
+
+@_apply.register
+def _(change: changes.RemoveRule, kernel: Kernel) -> None:
+    kernel.network.remove_rule(change.rule)
+
+
+@_apply.register
+def _(change: changes.Put, kernel: Kernel) -> None:
+    key, value = _PACK[change.map]
+    with bpf.opened(kernel.pins.path(change.map.value)) as descriptor:
+        bpf.put_all(descriptor, ((key(name), value(content)) for name, content in change.entries))
+
+
+@_apply.register
+def _(change: changes.Drop, kernel: Kernel) -> None:
+    key, _ = _PACK[change.map]
+    with bpf.opened(kernel.pins.path(change.map.value)) as descriptor:
+        for name in change.keys:
+            bpf.remove(descriptor, key(name))
+
+
+@_apply.register
+def _(change: changes.ForgetPods, kernel: Kernel) -> None:
+    before, after = decisions.Tables(change.before), decisions.Tables(change.after)
+    for pod in change.pods:
+        changed = [
+            entry
+            for entry in conntrack.of_source(pod)
+            if not changes.survives(before, after, pod, entry.destination)
+        ]
+        conntrack.remove(changed)
+
+
+@_apply.register
+def _(change: changes.ForgetSlots, kernel: Kernel) -> None:
+    for slot in change.slots:
+        conntrack.remove(conntrack.of_mark(marks.mark_of(slot), marks.MASK))
+
+
+def _possible(text: str) -> int:
+    """How many CPUs `0-3,8` can be: per-CPU values have a place for each."""
+    return int(text.strip().split(",")[-1].split("-")[-1]) + 1

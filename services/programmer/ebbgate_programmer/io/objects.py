@@ -1,0 +1,192 @@
+"""The BPF object: loaded by libbpf, its maps and programs pinned, its programs attached.
+
+Pins live under `<pin path>/v<layout>/`: maps by name, programs by `<name>`, links by `<name>_link`. They and
+the links outlive the programmer, which is what keeps traffic going while it isn't there. An existing map is
+taken over by libbpf only if its form is the object's; another form is refused, and nothing is changed then.
+"""
+
+import contextlib
+import ctypes
+import ctypes.util
+import errno
+import hashlib
+import os
+import pathlib
+from collections.abc import Callable
+
+from ebbgate_programmer.core import layout
+from ebbgate_programmer.io import bpf
+
+MAPS = ("endpoint", "route", "path", "peer", "returns", "counters", "meta", "remembered")
+PROGRAMS = ("classify", "encap", "decap")
+_LINKS = {"encap": bpf.TCX_EGRESS, "decap": bpf.TCX_INGRESS}
+_KEY_0 = b"\0\0\0\0"
+_PRINT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+
+
+class Unloadable(Exception):
+    """The object, or libbpf, or this kernel can't: the text says which and what to do."""
+
+
+def object_hash(path: pathlib.Path) -> str:
+    """Eight bytes in hex: short enough for a program's name in a route."""
+    try:
+        return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+    except OSError as error:
+        raise Unloadable(f"no BPF object at {path}: build it with `make bpf` ({error.strerror})") from error
+
+
+class Pins:
+    """What is pinned for one node. `root`: the pin path, on a bpf filesystem."""
+
+    def __init__(self, root: pathlib.Path) -> None:
+        self.root = root
+        self.directory = root / f"v{layout.LAYOUT}"
+
+    def path(self, name: str) -> pathlib.Path:
+        return self.directory / name
+
+    def link(self, program: str) -> pathlib.Path:
+        return self.directory / f"{program}_link"
+
+    def have_maps(self) -> bool:
+        return all(self.path(name).exists() for name in MAPS)
+
+    def entries(self, name: str) -> dict[bytes, bytes]:
+        with bpf.opened(self.path(name)) as descriptor:
+            return bpf.entries(descriptor)
+
+    def meta(self) -> tuple[int, int, int, int, int]:
+        """Layout, ids of encap, decap and classify, object hash: as the last `attach` left them."""
+        with bpf.opened(self.path("meta")) as descriptor:
+            values = layout.META.unpack(bpf.look_up(descriptor, _KEY_0, layout.META.size))
+        return values[0], values[1], values[2], values[3], values[4]
+
+    def installed(self, index: int) -> str:
+        """Hash of the object all of whose programs are pinned and attached to device `index`; else empty."""
+        if not self.have_maps():
+            return ""
+        _, *ids, number = self.meta()
+        wanted = dict(zip(("encap", "decap", "classify"), ids, strict=True))
+        try:
+            pinned = all(self._pinned_id(name) == wanted[name] for name in PROGRAMS)
+            attached = all(
+                self._target(name) == (wanted[name], index, attach_type)
+                for name, attach_type in _LINKS.items()
+            )
+        except bpf.Refused as error:
+            if error.errno != errno.ENOENT:
+                raise
+            return ""
+        return f"{number:016x}" if pinned and attached else ""
+
+    def _pinned_id(self, name: str) -> int:
+        with bpf.opened(self.path(name)) as descriptor:
+            return bpf.program_id(descriptor)
+
+    def _target(self, name: str) -> tuple[int, int, int]:
+        with bpf.opened(self.link(name)) as descriptor:
+            return bpf.link_target(descriptor)
+
+    def remove(self) -> None:
+        """Every pin of ours, of this layout and older ones; with them maps, links and programs."""
+        if not self.root.exists():
+            return
+        for directory in self.root.glob("v*"):
+            for pinned in directory.iterdir():
+                pinned.unlink()
+            directory.rmdir()
+        with contextlib.suppress(OSError):
+            self.root.rmdir()
+
+
+def install(pins: Pins, source: pathlib.Path, index: int) -> None:
+    """Maps pinned, the programs of `source` loaded and put in place on device `index`, in this order:
+    new programs replace old ones in their links, packet by packet, and only then is the change written down.
+    """
+    number = int(object_hash(source), 16)
+    pins.directory.mkdir(parents=True, exist_ok=True)
+    if pins.have_maps() and pins.meta()[4] == number and all(pins.path(name).exists() for name in PROGRAMS):
+        descriptors = {name: bpf.get(pins.path(name)) for name in PROGRAMS}
+    else:
+        descriptors = _load(pins, source)
+    try:
+        for name, attach_type in _LINKS.items():
+            _attach(pins.link(name), descriptors[name], (index, attach_type))
+        ids = [bpf.program_id(descriptors[name]) for name in ("encap", "decap", "classify")]
+        with bpf.opened(pins.path("meta")) as descriptor:
+            bpf.put(descriptor, _KEY_0, layout.META.pack(layout.LAYOUT, *ids, number))
+    finally:
+        for descriptor in descriptors.values():
+            os.close(descriptor)
+
+
+def _attach(pinned: pathlib.Path, program: int, target: tuple[int, int]) -> None:
+    if pinned.exists():
+        with bpf.opened(pinned) as link:
+            if bpf.link_target(link)[1:] == target:
+                bpf.update_link(link, program)
+                return
+        # Its device is gone: the kernel let go of it, only the pin is left.
+        pinned.unlink()
+    link = bpf.create_link(program, *target)
+    try:
+        bpf.pin(link, pinned)
+    finally:
+        os.close(link)
+
+
+def _load(pins: Pins, source: pathlib.Path) -> dict[str, int]:
+    """Descriptors of the loaded programs, pinned; the caller closes them."""
+    library = _libbpf()
+    handle = library.bpf_object__open_file(os.fsencode(source), None)
+    if not handle:
+        raise Unloadable(f"{source} isn't a BPF object: {os.strerror(ctypes.get_errno())}")
+    try:
+        for name in MAPS:
+            found = library.bpf_object__find_map_by_name(handle, name.encode())
+            _check(library.bpf_map__set_pin_path(found, os.fsencode(pins.path(name))), f"name map {name}")
+        _check(library.bpf_object__load(handle), f"load {source.name} (maps in {pins.directory})")
+        return {name: _keep(library, handle, pins.path(name)) for name in PROGRAMS}
+    finally:
+        library.bpf_object__close(handle)
+
+
+def _keep(library: ctypes.CDLL, handle: int, pinned: pathlib.Path) -> int:
+    program = library.bpf_object__find_program_by_name(handle, pinned.name.encode())
+    descriptor = os.dup(library.bpf_program__fd(program))
+    pinned.unlink(missing_ok=True)
+    bpf.pin(descriptor, pinned)
+    return descriptor
+
+
+def _check(code: int, verb: str) -> None:
+    if code < 0:
+        hint = ": a pinned map has another layout" if -code == errno.EINVAL else ""
+        raise bpf.Refused(-code, f"{verb}: {os.strerror(-code)}{hint}")
+
+
+def _libbpf() -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL("libbpf.so.1", use_errno=True)
+    except OSError as error:
+        raise Unloadable("libbpf 1 isn't installed (Debian: libbpf1)") from error
+    pointer, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
+    _declare(library.bpf_object__open_file, pointer, text, pointer)
+    _declare(library.bpf_object__find_map_by_name, pointer, pointer, text)
+    _declare(library.bpf_object__find_program_by_name, pointer, pointer, text)
+    _declare(library.bpf_map__set_pin_path, number, pointer, text)
+    _declare(library.bpf_object__load, number, pointer)
+    _declare(library.bpf_object__close, None, pointer)
+    _declare(library.bpf_program__fd, number, pointer)
+    # What it has to say it says on stderr, in the middle of our JSON lines; our exceptions carry the reason.
+    library.libbpf_set_print(_SILENT)
+    return library
+
+
+def _declare(function: Callable[..., object], answer: object, *arguments: object) -> None:
+    function.restype = answer  # type: ignore[attr-defined]
+    function.argtypes = arguments  # type: ignore[attr-defined]
+
+
+_SILENT = _PRINT(lambda level, text, arguments: 0)
