@@ -1,0 +1,59 @@
+"""Reading the bus for a person who waits: soon, or with a clear word why not."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+import nats.errors
+
+from ebbgate_bus.contracts.envelope import Stored
+from ebbgate_bus.contracts.streams import Stream
+from ebbgate_bus.runtime import connection, follower
+
+T = TypeVar("T")
+CONNECT_TIMEOUT_S = 3.0
+READ_TIMEOUT_S = 10.0
+DEFAULT_URL = "nats://127.0.0.1:4222"
+
+
+class Unreachable(Exception):
+    """The bus didn't answer; the text says what to do."""
+
+
+def run(url: str, work: Callable[[connection.Bus], Coroutine[Any, Any, T]]) -> T:
+    """The result of `work` with a connection to `url`. Raises Unreachable."""
+    return asyncio.run(_connected(url, work))
+
+
+async def _connected(url: str, work: Callable[[connection.Bus], Awaitable[T]]) -> T:
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            bus = await connection.connect(url, name="ebbgate-cli")
+    except (TimeoutError, OSError, nats.errors.Error) as error:
+        raise Unreachable(
+            f"no answer from NATS at {url}: is it the right address (--nats, EBBGATE_NATS_URL), "
+            "and can it be reached from here? In a cluster: kubectl port-forward service/ebbgate-nats 4222"
+        ) from error
+    try:
+        return await work(bus)
+    finally:
+        await bus.close()
+
+
+async def read(bus: connection.Bus, stream: Stream, *filters: str) -> list[Stored]:
+    """What is stored under `filters`. Raises Unreachable if the stream can't be read."""
+    try:
+        async with asyncio.timeout(READ_TIMEOUT_S):
+            return await follower.read(bus, stream, filters)
+    except TimeoutError as error:
+        raise Unreachable(
+            f"NATS answers, but its stream {stream.name} can't be read: has a resolver or a watcher run yet?"
+        ) from error
+
+
+async def follow(bus: connection.Bus, subject: str) -> AsyncIterator[Stored]:
+    """Messages as the server republishes them, from now on."""
+    subscription = await bus.subscribe(subject)
+    async for message in subscription.messages:
+        headers = message.headers or {}
+        yield Stored(message.subject, message.data, int(headers.get("Nats-Sequence", "0")), headers)

@@ -1,0 +1,67 @@
+"""`ebbgate plan`: which rows would these manifests give? No cluster and no bus needed."""
+
+import pathlib
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from ebbgate_bus.contracts import subjects
+from ebbgate_cli import world
+from ebbgate_resolver.core import listing
+from ebbgate_watcher.core import manifests, objects
+
+
+class Planned(msgspec.Struct, frozen=True):
+    """`troubles`: one line each, with file, object and reason. `warnings`: what was left out of objects."""
+
+    entries: list[listing.Entry]
+    troubles: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def files_of(path: pathlib.Path) -> list[pathlib.Path]:
+    """The manifests below a directory, hidden ones left out, sorted; or the one file that `path` is."""
+    if path.is_file():
+        return [path]
+    found = (each for each in path.rglob("*") if each.suffix in manifests.SUFFIXES and each.is_file())
+    return sorted(each for each in found if not _hidden(each.relative_to(path)))
+
+
+def _hidden(relative: pathlib.Path) -> bool:
+    return any(part.startswith(".") for part in relative.parts)
+
+
+def plan(files: Iterable[tuple[str, bytes]], node: str | None) -> Planned:
+    """`files`: name and content. Without `node` each egress IP is shown, as its gateway sees it."""
+    stage = world.World()
+    troubles: list[str] = []
+    warnings: list[str] = []
+    origins: dict[str, str] = {}
+    for origin, seen in _objects(files, troubles):
+        if isinstance(seen, objects.Unusable):
+            troubles.append(f"{origin}: {seen.kind} {seen.name}".rstrip() + f": {seen.reason}")
+        elif first := origins.get(seen.subject):
+            troubles.append(f"{origin}: {_named(seen)}: is in {first} already; one of them has to go")
+        else:
+            origins[seen.subject] = origin
+            warnings += [f"{origin}: {_named(seen)}: {warning}" for warning in seen.warnings]
+            stage.put(seen)
+    stage.settle()
+    for policy, reason in sorted(stage.rejected().items()):
+        troubles.append(f"{origins[subjects.fact('policy', policy)]}: policy {policy}: {reason}")
+    return Planned(stage.entries(node), tuple(troubles), tuple(warnings))
+
+
+def _objects(
+    files: Iterable[tuple[str, bytes]], troubles: list[str]
+) -> Iterator[tuple[str, objects.Observed | objects.Unusable]]:
+    for name, content in files:
+        file = manifests.parse(content, manifests.File())
+        if file.broken:
+            troubles.append(f"{name}: can't be read: {file.broken}")
+        for each in file.objects:
+            yield name, each
+
+
+def _named(seen: objects.Observed) -> str:
+    return f"{seen.kind} {seen.subject.rpartition(f'.{seen.kind}.')[2]}"
