@@ -15,6 +15,7 @@ from ebbgate_bus.contracts import codec, reports, subjects
 from ebbgate_bus.runtime import connection
 
 BEAT_INTERVAL_S = 1.0
+STOP_AGAIN_S = 0.5
 
 log = logging.getLogger(__name__)
 
@@ -33,13 +34,31 @@ def _died(kind: type[BaseException], error: BaseException, trace: types.Tracebac
 
 async def _until_signalled(main: Callable[[], Awaitable[None]]) -> None:
     task = asyncio.ensure_future(main())
+    asked = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
-    try:
-        await task
-    except asyncio.CancelledError:
+        loop.add_signal_handler(number, asked.set)
+    asking = asyncio.ensure_future(asked.wait())
+    await asyncio.wait({task, asking}, return_when=asyncio.FIRST_COMPLETED)
+    asking.cancel()
+    if not task.done():
+        await _end(task)
+    if task.cancelled():
         log.info("service.stopped")
+    else:
+        task.result()
+
+
+async def _end(task: asyncio.Future[None]) -> None:
+    """Cancel `task`, and whatever it waits for, until it ends.
+
+    Once isn't enough: `wait_for` of Python 3.11, which nats-py uses for requests, loses a cancellation that
+    comes together with its answer (seen as a service that hung when stopped right after its start).
+    """
+    task.cancel()
+    while not (await asyncio.wait({task}, timeout=STOP_AGAIN_S))[0]:
+        for each in asyncio.all_tasks() - {asyncio.current_task()}:
+            each.cancel()
 
 
 async def keep_beating(bus: connection.Bus, *, service: str, name: str) -> None:
