@@ -2,7 +2,7 @@
 
 import typer
 
-from ebbgate_cli.commands import plan, stories
+from ebbgate_cli.commands import listing, nodes, plan, stories, tap
 
 app = typer.Typer(
     name="ebbgate",
@@ -11,6 +11,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command("list")(listing.command)
+app.command("nodes")(nodes.command)
+app.command("tap")(tap.command)
 app.command("plan")(plan.command)
 app.command("test")(stories.command)
 

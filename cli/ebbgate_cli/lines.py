@@ -6,6 +6,7 @@ import msgspec
 
 from ebbgate_bus.contracts import codec, envelope, facts, reports, rows, subjects
 from ebbgate_bus.contracts.envelope import Stored
+from ebbgate_bus.contracts.message import Message
 
 
 def of_message(message: Stored) -> str:
@@ -46,19 +47,21 @@ def _text(subject: str, payload: bytes) -> str:
         decoded = codec.decode(subject, payload)
     except codec.Undecodable as error:
         return f"unreadable: {error}"
-    match decoded:
-        case facts.Gone():
-            return "gone"
+    return "gone" if isinstance(decoded, facts.Gone) else _says(decoded)
+
+
+def _says(message: Message) -> str:
+    match message:
         case rows.Commit():
-            return f"revision {decoded.revision}: {decoded.count} rows, digest {decoded.digest}"
+            return f"revision {message.revision}: {message.count} rows, digest {message.digest}"
         case rows.Group():
-            return _group(decoded)
+            return _group(message)
         case reports.Applied():
-            return _applied(decoded)
+            return _applied(message)
         case reports.Verdict():
-            return ", ".join(f"{c.type}={c.status} ({c.reason})" for c in decoded.conditions)
+            return ", ".join(f"{c.type}={c.status} ({c.reason})" for c in message.conditions)
         case _:
-            return msgspec.json.encode(decoded).decode()
+            return msgspec.json.encode(message).decode()
 
 
 def _group(group: rows.Group) -> str:

@@ -1,6 +1,7 @@
 """Reading the bus for a person who waits: soon, or with a clear word why not."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ class Unreachable(Exception):
 
 def run(url: str, work: Callable[[connection.Bus], Coroutine[Any, Any, T]]) -> T:
     """The result of `work` with a connection to `url`. Raises Unreachable."""
+    logging.getLogger("ebbgate_bus").setLevel(logging.CRITICAL)  # a person reads the error, not the log
     return asyncio.run(_connected(url, work))
 
 

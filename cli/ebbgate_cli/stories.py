@@ -33,7 +33,7 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     apply: list[Any] = []
     delete: list[Named] = []
     order: tuple[str, ...] = ("apply", "delete")
-    expect: dict[str, Any] = {}
+    expect: dict[str, Any] | None = None
 
 
 class Story(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,7 +72,7 @@ def _check(step: Step) -> None:
         if named.kind not in objects.KINDS:
             raise NotAStory(f"step {step.title!r}: delete of unknown kind {named.kind!r}")
     try:
-        expectations.parse(step.expect)
+        expectations.parse(step.expect or {})
     except msgspec.ValidationError as error:
         raise NotAStory(f"step {step.title!r}: expect: {str(error).replace('`', '')}") from error
 
@@ -85,7 +85,7 @@ def play(story: Story, stage: world.World | None = None) -> tuple[Difference, ..
     for number, step in enumerate(story.steps, start=1):
         lines = take(step, stage)
         stage.settle()
-        lines += judge.compare(expectations.parse(step.expect), stage)
+        lines += judge.compare(expectations.parse(step.expect or {}), stage)
         if lines:
             found.append(Difference(number, step.title, tuple(lines)))
     return tuple(found)

@@ -1,0 +1,52 @@
+"""`ebbgate list`: the rows in force, read from PLAN on the bus."""
+
+from typing import Annotated
+
+import typer
+
+from ebbgate_bus.contracts import codec, streams, subjects
+from ebbgate_bus.runtime import connection
+from ebbgate_cli import live, output, tables
+from ebbgate_cli.commands import options
+from ebbgate_resolver.core import listing
+
+
+def command(
+    node: Annotated[
+        str, typer.Option(help="List what this node sees; else each egress IP, as its gateway sees it.")
+    ] = "",
+    form: options.OutputForm = output.Form.TABLE,
+    nats: options.Url = options.URL,
+) -> None:
+    """List which pod leaves by which gateway, with which egress IP.
+
+    The columns, words and JSON keys are those of `cilium-dbg bpf egress list`. A gateway of "Not Found" means
+    that the traffic is dropped, "Excluded CIDR" that it isn't steered.
+
+    Example: `ebbgate list --node node2 -o json`
+    """
+    try:
+        entries = live.run(nats, lambda bus: _entries(bus, node or None))
+    except live.Unreachable as error:
+        raise options.fail(error) from error
+    tables.show(entries, as_json_=form is output.Form.JSON)
+
+
+async def _entries(bus: connection.Bus, node: str | None) -> list[listing.Entry]:
+    plan = f"{subjects.ROOT}.plan"
+    stored = await live.read(bus, streams.PLAN, f"{plan}.all.>", f"{plan}.node.>")
+    live_rows = {message.subject: message.payload for message in stored if message.payload}
+    return listing.entries(_readable(live_rows), node)
+
+
+def _readable(payloads: dict[str, bytes]) -> dict[str, bytes]:
+    """Rows that can be read; each other one gets a line on standard error."""
+    good = {}
+    for subject, payload in payloads.items():
+        try:
+            codec.decode(subject, payload)
+        except codec.Undecodable as error:
+            output.complain([str(error)])
+        else:
+            good[subject] = payload
+    return good

@@ -1,0 +1,33 @@
+"""`ebbgate nodes`: what each node's kernel holds, and whether it is up to date."""
+
+import msgspec
+
+from ebbgate_bus.contracts import streams, subjects
+from ebbgate_bus.runtime import connection
+from ebbgate_cli import columns, live, nodes, output
+from ebbgate_cli.commands import options
+
+
+def command(form: options.OutputForm = output.Form.TABLE, nats: options.Url = options.URL) -> None:
+    """Show each node: state, endpoints, egress IPs in its kernel, revisions applied, problems.
+
+    STATE is Current, Behind (a later revision isn't applied yet) or NoProgrammer (it has never reported).
+    """
+    try:
+        states = live.run(nats, _states)
+    except live.Unreachable as error:
+        raise options.fail(error) from error
+    if form is output.Form.JSON:
+        print(msgspec.json.format(msgspec.json.encode(states), indent=2).decode())
+    else:
+        columns.show(nodes.HEADER, [nodes.cells(state) for state in states])
+
+
+async def _states(bus: connection.Bus) -> list[nodes.NodeState]:
+    root = subjects.ROOT
+    found = [
+        *await live.read(bus, streams.FACT, f"{root}.fact.node.>"),
+        *await live.read(bus, streams.PLAN, f"{root}.plan.all.commit", f"{root}.plan.node.>"),
+        *await live.read(bus, streams.STATUS, f"{root}.status.>"),
+    ]
+    return nodes.states({message.subject: message.payload for message in found})

@@ -1,0 +1,83 @@
+"""How each node does: what it should hold, what its kernel holds. Pure; from messages of all streams."""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from ebbgate_bus.contracts import codec, facts, reports, rows, subjects
+from ebbgate_bus.contracts.message import Message
+
+HEADER = ("NODE", "ADDRESS", "STATE", "ENDPOINTS", "EGRESS IPS", "REVISION", "PROBLEMS")
+
+
+class NodeState(msgspec.Struct, frozen=True):
+    """`state`: Current, Behind (a later Commit isn't applied yet), or NoProgrammer (never reported).
+
+    `revision`: applied, of scope `all` and of the node's own. `wanted`: the same of the latest Commits.
+    """
+
+    node: str
+    address: str
+    state: str
+    endpoints: int
+    egress_ips: tuple[str, ...]
+    revision: tuple[int, int]
+    wanted: tuple[int, int]
+    problems: tuple[str, ...]
+
+
+def states(payloads: Mapping[str, bytes]) -> list[NodeState]:
+    """One for each node that Kubernetes knows, by name. `payloads`: subject → payload; unreadable ones are
+    left out.
+    """
+    known = dict(_readable(payloads))
+    shared = _revision(known.get(subjects.commit(subjects.ALL_SCOPE)))
+    nodes = sorted((m for m in known.values() if isinstance(m, facts.Node)), key=lambda node: node.name)
+    return [_state(node, known, shared) for node in nodes]
+
+
+def cells(state: NodeState) -> tuple[str, ...]:
+    """A line under HEADER."""
+    reached, wanted = ("/".join(map(str, pair)) for pair in (state.revision, state.wanted))
+    return (
+        state.node,
+        state.address or "none",
+        state.state,
+        str(state.endpoints),
+        ",".join(state.egress_ips) or "none",
+        reached if reached == wanted else f"{reached} of {wanted}",
+        "; ".join(state.problems) or "none",
+    )
+
+
+def _readable(payloads: Mapping[str, bytes]) -> Iterable[tuple[str, Message]]:
+    for subject, payload in payloads.items():
+        try:
+            message = codec.decode(subject, payload)
+        except codec.Undecodable:
+            continue
+        if not isinstance(message, facts.Gone):
+            yield subject, message
+
+
+def _state(node: facts.Node, known: Mapping[str, Message], shared: int) -> NodeState:
+    scope = subjects.node_scope(node.name)
+    applied = known.get(subjects.status(node.name))
+    reported = applied if isinstance(applied, reports.Applied) else reports.Applied(node=node.name)
+    wanted = (shared, _revision(known.get(subjects.commit(scope))))
+    reached = (reported.all_revision, reported.node_revision)
+    current = all(have >= want for have, want in zip(reached, wanted, strict=True))
+    return NodeState(
+        node=node.name,
+        address=next(iter(node.internal_ips), ""),
+        state="NoProgrammer" if applied is None else "Current" if current else "Behind",
+        endpoints=sum(subject.startswith(f"{scope}.endpoint.") for subject in known),
+        egress_ips=tuple(sorted(set(reported.slots.values()))),
+        revision=reached,
+        wanted=wanted,
+        problems=tuple(problem.reason for problem in reported.problems),
+    )
+
+
+def _revision(commit: Message | None) -> int:
+    return commit.revision if isinstance(commit, rows.Commit) else 0
