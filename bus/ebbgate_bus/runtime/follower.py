@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 import msgspec
 import nats.errors
@@ -163,7 +163,7 @@ class Follower:
         self._arrived = asyncio.Event()
         self._reread = True
 
-    async def batches(self) -> AsyncIterator[Batch]:
+    async def batches(self) -> AsyncGenerator[Batch, None]:
         """First all there is, then what changes; all there is again after each interruption."""
         forget = self._bus.on_interruption(self._interrupted)
         live = [await self._subscribe(number, one) for number, one in enumerate(self._filters)]

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import os
 import pathlib
 import signal
 import sys
@@ -13,7 +14,9 @@ from rich.console import Console
 from ebbgate_bus.runtime import logs
 from ebbgate_lab import demo, lab, namespaces, prerequisites, sources
 
-STATE = pathlib.Path("/run/ebbgate-lab.json")
+PREFIX = os.environ.get("EBBGATE_LAB_PREFIX", "ebb-")
+"""Of the names of namespaces and pins: two labs with different prefixes don't meet."""
+STATE = pathlib.Path(f"/run/{PREFIX}lab.json")
 """What `down` needs to know of a lab that was left running: its folder and the pids of its processes."""
 
 
@@ -40,7 +43,7 @@ def _arguments() -> argparse.Namespace:
 
 def _demo(console: Console, given: argparse.Namespace) -> int:
     _down(console)
-    scene = lab.Lab(outlive=given.keep)
+    scene = lab.Lab(prefix=PREFIX, outlive=given.keep)
     logs.setup(service="lab", name="demo", stream=(scene.folder / "lab.log").open("w"))
     began = time.monotonic()
     kept = False
@@ -87,7 +90,7 @@ def _kubernetes(scene: lab.Lab, console: Console) -> sources.Source:
 
 def _keep(scene: lab.Lab, console: Console) -> None:
     """Leave the lab running; what `down` has to end and to remove is written down."""
-    STATE.write_text(json.dumps({"folder": str(scene.folder), "pids": scene.pids()}))
+    STATE.write_text(json.dumps({"prefix": scene.prefix, "folder": str(scene.folder), "pids": scene.pids()}))
     inside = f"nsenter --net=/run/netns/{scene.netns('control')}"
     console.print(
         "\nLeft running. Try:",
@@ -106,7 +109,7 @@ def _down(console: Console) -> int:
     """End the processes of a lab that was left running, by their pids, and remove what it made."""
     if STATE.exists():
         left = json.loads(STATE.read_text())
-        scene = lab.Lab(folder=pathlib.Path(left["folder"]))
+        scene = lab.Lab(prefix=left["prefix"], folder=pathlib.Path(left["folder"]))
         scene.end(left["pids"])
         scene.down()
         STATE.unlink()

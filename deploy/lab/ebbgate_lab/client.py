@@ -9,6 +9,7 @@ import json
 import pathlib
 import signal
 import socket
+import statistics
 import struct
 import sys
 import time
@@ -16,6 +17,8 @@ import time
 TIMEOUT_S = 0.8
 """Below the 1 s after which a lost SYN would be sent again: a loss must not hide in a retransmission."""
 INTERVAL_S = 0.004
+LIMIT = 100_000
+"""Requests of one run, at most."""
 
 
 def main() -> None:
@@ -24,26 +27,40 @@ def main() -> None:
     `sent`: requests; `lost`: the numbers of those without answer; `slowest_ms`. `progress` is a file that
     holds the number of requests answered so far.
     """
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("address")
-    parser.add_argument("--name", default="client")
-    parser.add_argument("--progress", type=pathlib.Path, required=True)
-    parser.add_argument("--result", type=pathlib.Path, required=True)
-    given = parser.parse_args()
+    given = _arguments()
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
     lost: list[int] = []
-    slowest_ms, sent = 0.0, 0
-    while not stopped and sent < 100_000:
+    took_ms: list[float] = []
+    start = time.monotonic()
+    while not stopped and len(took_ms) < LIMIT and time.monotonic() - start < given.seconds:
         began = time.monotonic()
-        if not _answered(given.address, f"/{given.name}/{sent}"):
-            lost.append(sent)
-        slowest_ms = max(slowest_ms, (time.monotonic() - began) * 1000)
-        sent += 1
-        given.progress.write_text(str(sent - len(lost)))
-        time.sleep(INTERVAL_S)
-    given.result.write_text(json.dumps({"sent": sent, "lost": lost, "slowest_ms": round(slowest_ms, 1)}))
+        if not _answered(given.address, f"/{given.name}/{len(took_ms)}"):
+            lost.append(len(took_ms))
+        took_ms.append((time.monotonic() - began) * 1000)
+        given.progress.write_text(str(len(took_ms) - len(lost)))
+        if given.interval:
+            time.sleep(given.interval)
+    account = {
+        "sent": len(took_ms),
+        "lost": lost,
+        "slowest_ms": round(max(took_ms), 1),
+        "median_ms": statistics.median(took_ms),
+        "took_s": time.monotonic() - start,
+    }
+    given.result.write_text(json.dumps(account))
     sys.exit(0)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("address")
+    parser.add_argument("--name", default="client")
+    parser.add_argument("--interval", type=float, default=INTERVAL_S, help="seconds between requests")
+    parser.add_argument("--seconds", type=float, default=120.0, help="end by itself after so long")
+    parser.add_argument("--progress", type=pathlib.Path, required=True)
+    parser.add_argument("--result", type=pathlib.Path, required=True)
+    return parser.parse_args()
 
 
 def _answered(address: str, path: str) -> bool:

@@ -98,7 +98,12 @@ class Kills:
             await asyncio.sleep(0.02)
 
     def _answered(self) -> int:
-        return int(self._progress.read_text() or "0")
+        """Requests answered so far; the client writes the file anew each time, so it may be empty for a
+        moment.
+        """
+        while not (text := self._progress.read_text()):
+            time.sleep(0.001)
+        return int(text)
 
     def _account(self) -> None:
         result = json.loads(self._result.read_text())

@@ -1,0 +1,86 @@
+"""The first scenario on real namespaces, all five points, and that nothing of it stays behind.
+
+The story's own checks are the assertions: `WentWrong` at the first line that isn't what it must be.
+"""
+
+import io
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+from rich.console import Console
+
+from ebbgate_lab import demo, lab, namespaces
+
+PREFIX = "ebt-"
+
+
+@pytest.fixture
+def scene(tmp_path: pathlib.Path) -> Iterator[lab.Lab]:
+    """The world before Ebbgate, with names of its own, so that a demo that was kept isn't disturbed."""
+    scene = lab.Lab(prefix=PREFIX, folder=tmp_path / "lab")
+    scene.folder.mkdir()
+    try:
+        scene.build()
+        yield scene
+    finally:
+        scene.down()
+
+
+@pytest.mark.timeout(90)
+async def test_the_whole_scenario_with_kills(scene: lab.Lab) -> None:
+    story = io.StringIO()
+    with namespaces.entered(scene.netns("control")):
+        scene.install()
+        bus, watching = await scene.observe()
+        try:
+            await demo.Demo(scene, watching, Console(file=story, width=200)).tell()
+        except (demo.WentWrong, TimeoutError) as error:
+            pytest.fail(f"{error}\n{story.getvalue()}\n{scene.log_tail()}")
+        finally:
+            watching.stop()
+            await bus.close()
+    assert story.getvalue().count("✓") >= 25
+
+
+@pytest.mark.timeout(60)
+def test_ctrl_c_leaves_nothing_behind(tmp_path: pathlib.Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "EBBGATE_LAB_PREFIX": PREFIX}
+    telling = subprocess.Popen(
+        [sys.executable, "-u", "-m", "ebbgate_lab", "demo"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+    assert telling.stdout is not None
+    for line in telling.stdout:
+        if "is seen as" in line:
+            break
+    os.killpg(telling.pid, signal.SIGINT)
+    rest = telling.communicate(timeout=30)[0]
+    assert telling.returncode == 130, rest
+    assert leftovers(telling.pid) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def leftovers(session: int) -> list[str]:
+    """Namespaces and pins of our prefix, and processes of the session that told the story."""
+    deadline = time.monotonic() + 5
+    while _processes_of(session) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    namespaces_ = [path.name for path in pathlib.Path("/run/netns").glob(f"{PREFIX}*")]
+    pins = [path.name for path in lab.BPFFS.glob(f"{PREFIX}*")]
+    return [*namespaces_, *pins, *_processes_of(session)]
+
+
+def _processes_of(session: int) -> list[str]:
+    done = subprocess.run(
+        ["ps", "-o", "args=", "-s", str(session)], check=False, capture_output=True, text=True
+    )
+    return done.stdout.splitlines()
