@@ -1,0 +1,119 @@
+"""JSON over HTTP to the lab's kube-apiserver and etcd, also when they listen inside a network namespace.
+
+The lab itself stays where it was started; only the socket is made inside the namespace, and a socket belongs
+to the namespace it was made in for as long as it lives.
+"""
+
+import ctypes
+import http.client
+import json
+import pathlib
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from ebbgate_lab import processes
+
+TIMEOUT_S = 10.0
+_CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+Condition = Callable[[], bool]
+
+
+class Refused(Exception):
+    """The server's answer wasn't a success. `status`: HTTP's."""
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Client:
+    """One request per connection. `authority`: certificate to trust, and so TLS; None for plain HTTP."""
+
+    def __init__(
+        self, host: str, port: int, *, token: str = "", authority: pathlib.Path | None = None, netns: str = ""
+    ) -> None:
+        self._address = (host, port)
+        self._token = token
+        self._authority = authority
+        self._netns = netns
+
+    def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        """The decoded answer. Raises Refused, OSError."""
+        status, answer = self.request(method, path, body)
+        if status >= 300:
+            message = answer.get("message") or answer.get("error") or "no reason given"
+            raise Refused(f"{method} {path}: {status} {message}", status)
+        return answer
+
+    def request(self, method: str, path: str, body: object = None) -> tuple[int, dict[str, Any]]:
+        """HTTP status and decoded answer, whatever it is (empty if it isn't a JSON object)."""
+        connection = http.client.HTTPConnection(*self._address, timeout=TIMEOUT_S)
+        connection.sock = self._connect()
+        kind = "application/apply-patch+yaml" if method == "PATCH" else "application/json"
+        headers = {"Content-Type": kind, "Accept": "application/json"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        try:
+            connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+            response = connection.getresponse()
+            return response.status, _decode(response.read())
+        finally:
+            connection.close()
+
+    def _connect(self) -> socket.socket:
+        plain = _socket_inside(self._netns)
+        try:
+            plain.settimeout(TIMEOUT_S)
+            plain.connect(self._address)
+            if self._authority is None:
+                return plain
+            tls = ssl.create_default_context(cafile=self._authority)
+            return tls.wrap_socket(plain, server_hostname=self._address[0])
+        except BaseException:
+            plain.close()
+            raise
+
+
+def answers(holds: Condition) -> bool:
+    """Whether `holds`; not yet, too, while nothing answers at all."""
+    try:
+        return holds()
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def _decode(body: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _socket_inside(netns: str) -> socket.socket:
+    if not netns:
+        return socket.socket()
+    made: list[socket.socket] = []
+    errors: list[OSError] = []
+
+    def make() -> None:
+        # setns moves the calling thread only, and this one ends here.
+        try:
+            with (processes.NETNS_FOLDER / netns).open() as namespace:
+                if _libc.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
+                    raise OSError(ctypes.get_errno(), f"entering the network namespace {netns}")
+                made.append(socket.socket())
+        except OSError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return made[0]

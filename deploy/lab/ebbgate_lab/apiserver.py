@@ -1,0 +1,267 @@
+"""A real kube-apiserver with its etcd, as the lab's and the tests' Kubernetes.
+
+No kubelet and no controllers: a Pod is an object with a nodeName, and its address is what was patched into
+its status. That is all the watcher ever sees of a real cluster, too. The binaries are those that
+`deploy/lab/components/build` makes, or those that ETCD and KUBE_APISERVER name. Two users: `admin`, and
+`watcher` with the rights that the watcher needs and no others.
+"""
+
+import base64
+import json
+import os
+import pathlib
+import secrets
+import socket
+import time
+from typing import Any
+
+import yaml
+
+from ebbgate_lab import apiclient, processes, sources
+
+READY_WITHIN_S = 60.0
+VERSION = "1.35.4"
+CRD = pathlib.Path(__file__).parents[2] / "crd.yaml"
+SERVICE_CIDR = "10.96.0.0/16"
+FIELD_MANAGER = "ebbgate-lab"
+NOT_OURS = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields")
+"""Metadata that the server gives; manifests of stories have some of it."""
+
+WATCHED = (
+    ("", ["pods", "namespaces", "nodes"]),
+    ("cilium.io", ["ciliumegressgatewaypolicies"]),
+    ("networking.k8s.io", ["servicecidrs"]),
+)
+
+PLURALS = {
+    "CustomResourceDefinition": "customresourcedefinitions",
+    "CiliumEgressGatewayPolicy": "ciliumegressgatewaypolicies",
+}
+CLUSTER_WIDE = frozenset({"Node", "Namespace", "ServiceCIDR", "ClusterRole", "ClusterRoleBinding", *PLURALS})
+
+
+class ApiServer:
+    """A `sources.Source`. Keeps ports, data and tokens over restarts; `folder` holds all of it.
+
+    `ports`: of the API, of etcd's clients, of its peers; free ones of this machine if left out, which is
+    right without a `netns` only.
+    """
+
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        *,
+        host: str = "127.0.0.1",
+        ports: tuple[int, int, int] | None = None,
+        netns: str = "",
+        crd: bool = True,
+    ) -> None:
+        self.host, self.netns = host, netns
+        self.port, self._etcd_port, self._peer_port = ports or free_ports()
+        self._folder = folder
+        self._crd = crd
+        self._tokens = {user: secrets.token_hex(16) for user in ("admin", "watcher")}
+        folder.mkdir(parents=True, exist_ok=True)
+        self.etcd = self._etcd()
+        self.api = self._api()
+        self.client = self.client_of("admin")
+
+    @property
+    def etcd_url(self) -> str:
+        return f"http://{self.host}:{self._etcd_port}"
+
+    def start(self) -> None:
+        """Both processes, RBAC, and the CRD; returns when it can be used."""
+        self._write_secrets()
+        self.etcd.start()
+        self.start_api()
+        for manifest in _rbac():
+            self.apply(manifest)
+        if self._crd:
+            self.apply_crd()
+
+    def start_api(self) -> None:
+        """The API server alone, e.g. after `api.kill()`."""
+        self.api.start()
+        self._until(lambda: self.client.request("GET", "/readyz")[0] == 200, "kube-apiserver isn't ready")
+
+    def stop(self) -> None:
+        self.api.stop()
+        self.etcd.stop()
+
+    def apply_crd(self) -> None:
+        """The CRD of deploy/; returns when its kind is served."""
+        (manifest,) = [each for each in yaml.safe_load_all(CRD.read_text()) if each]
+        self.apply(manifest)
+        path = collection("cilium.io/v2", "CiliumEgressGatewayPolicy")
+        self._until(lambda: self.client.request("GET", path)[0] == 200, "the CRD isn't served")
+
+    def apply(self, manifest: sources.Manifest) -> int:
+        """Create or replace by server-side apply, status included. Answers with the object's generation."""
+        wanted = {key: value for key, value in manifest.items() if key != "status"}
+        wanted["metadata"] = {k: v for k, v in manifest["metadata"].items() if k not in NOT_OURS}
+        path = f"{location(manifest)}?fieldManager={FIELD_MANAGER}&force=true"
+        self._ensure_namespace(manifest)
+        applied = self.client.call("PATCH", path, wanted)
+        if "status" in manifest:
+            # Apart: Kubernetes takes status on its own path only.
+            whole = wanted | {"status": manifest["status"]}
+            self.client.call("PATCH", path.replace("?", "/status?", 1), whole)
+        return int(applied["metadata"].get("generation", 0))
+
+    def delete(self, manifest: sources.Manifest) -> None:
+        path = location(manifest)
+        answer = self.client.call("DELETE", path, {"gracePeriodSeconds": 0})
+        if manifest["kind"] == "Namespace":
+            # The namespace controller would do this, once it had emptied the namespace.
+            answer["spec"]["finalizers"] = []
+            self.client.call("PUT", f"{path}/finalize", answer)
+
+    def compact(self) -> None:
+        """Have etcd forget all old revisions, so that watches from one of them answer 410."""
+        etcd = apiclient.Client(self.host, self._etcd_port, netns=self.netns)
+        status = etcd.call("POST", "/v3/maintenance/status", {})
+        etcd.call("POST", "/v3/kv/compaction", {"revision": status["header"]["revision"], "physical": True})
+
+    def client_of(self, user: str) -> apiclient.Client:
+        return apiclient.Client(
+            self.host, self.port, token=self._tokens[user], authority=self._authority, netns=self.netns
+        )
+
+    def kubeconfig(self, user: str = "watcher") -> pathlib.Path:
+        """A kubeconfig of `user`, written when asked for."""
+        path = self._folder / f"{user}.kubeconfig"
+        cluster = {
+            "server": f"https://{self.host}:{self.port}",
+            "certificate-authority": str(self._authority),
+        }
+        content = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "lab", "cluster": cluster}],
+            "users": [{"name": user, "user": {"token": self._tokens[user]}}],
+            "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": user}}],
+            "current-context": "lab",
+        }
+        path.write_text(json.dumps(content, indent=1))
+        path.chmod(0o600)
+        return path
+
+    def watcher_arguments(self) -> list[str]:
+        return ["--source", "kubernetes", "--kubeconfig", str(self.kubeconfig())]
+
+    @property
+    def _authority(self) -> pathlib.Path:
+        # The server signs itself one at its first start; the file holds the authority, too.
+        return self._folder / "certs" / "apiserver.crt"
+
+    def _etcd(self) -> processes.Process:
+        peers = f"http://{self.host}:{self._peer_port}"
+        arguments = [
+            *(str(binary("etcd")), f"--data-dir={self._folder / 'etcd'}", "--unsafe-no-fsync"),
+            *(f"--listen-client-urls={self.etcd_url}", f"--advertise-client-urls={self.etcd_url}"),
+            *(f"--listen-peer-urls={peers}", f"--initial-advertise-peer-urls={peers}"),
+            *(f"--initial-cluster=default={peers}", "--log-level=warn"),
+        ]
+        return processes.Process("etcd", arguments, log=self._folder / "etcd.log", netns=self.netns)
+
+    def _api(self) -> processes.Process:
+        key = self._folder / "service-account.key"
+        arguments = [
+            *(str(binary("kube-apiserver")), f"--etcd-servers={self.etcd_url}"),
+            *(f"--bind-address={self.host}", f"--secure-port={self.port}"),
+            # Nobody looks the API up by its Service here; a namespace without a default route has no answer.
+            *("--advertise-address=192.0.2.1", "--endpoint-reconciler-type=none"),
+            *(f"--cert-dir={self._authority.parent}", f"--token-auth-file={self._folder / 'tokens.csv'}"),
+            *(f"--service-account-key-file={key}", f"--service-account-signing-key-file={key}"),
+            *("--service-account-issuer=https://kubernetes.default.svc", "--authorization-mode=RBAC"),
+            *("--disable-admission-plugins=ServiceAccount", f"--service-cluster-ip-range={SERVICE_CIDR}"),
+        ]
+        return processes.Process(
+            "kube-apiserver", arguments, log=self._folder / "kube-apiserver.log", netns=self.netns
+        )
+
+    def _write_secrets(self) -> None:
+        groups = {"admin": "system:masters", "watcher": ""}
+        rows = [f'{token},{user},{user},"{groups[user]}"\n' for user, token in self._tokens.items()]
+        for name, text in (("tokens.csv", "".join(rows)), ("service-account.key", _private_key())):
+            path = self._folder / name
+            path.touch(mode=0o600)
+            path.write_text(text)
+
+    def _ensure_namespace(self, manifest: sources.Manifest) -> None:
+        namespace = manifest["metadata"].get("namespace")
+        if namespace and self.client.request("GET", f"/api/v1/namespaces/{namespace}")[0] == 404:
+            self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+
+    def _until(self, holds: apiclient.Condition, complaint: str) -> None:
+        deadline = time.monotonic() + READY_WITHIN_S
+        while not apiclient.answers(holds):
+            for process in (self.etcd, self.api):
+                if not process.running:
+                    raise RuntimeError(f"{process.name} ended; its log is {process.log}")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{complaint} after {READY_WITHIN_S:.0f} s; see {self.api.log}")
+            time.sleep(0.05)
+
+
+def binary(name: str) -> pathlib.Path:
+    """`etcd` or `kube-apiserver`: the one named by the environment, or the one built and kept."""
+    variable = name.upper().replace("-", "_")
+    named = os.environ.get(variable)
+    cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    ours = os.environ.get("EBBGATE_CACHE") or pathlib.Path(cache) / "ebbgate"
+    path = pathlib.Path(named or pathlib.Path(ours) / f"kube-{VERSION}" / name)
+    if not os.access(path, os.X_OK):
+        raise FileNotFoundError(
+            f"{path}: `make components` builds it, or name a ready one in the environment"
+        )
+    return path
+
+
+def collection(api_version: str, kind: str, namespace: str = "") -> str:
+    """The path of all objects of a kind, of one namespace or of the cluster."""
+    root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+    inside = f"/namespaces/{namespace}" if namespace else ""
+    return f"{root}{inside}/{PLURALS.get(kind, kind.lower() + 's')}"
+
+
+def location(manifest: sources.Manifest) -> str:
+    """The path of one object."""
+    metadata = manifest["metadata"]
+    namespace = "" if manifest["kind"] in CLUSTER_WIDE else metadata.get("namespace", "default")
+    return f"{collection(manifest['apiVersion'], manifest['kind'], namespace)}/{metadata['name']}"
+
+
+def free_ports() -> tuple[int, int, int]:
+    probes = [socket.socket() for _ in range(3)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        first, second, third = (int(probe.getsockname()[1]) for probe in probes)
+    finally:
+        for probe in probes:
+            probe.close()
+    return first, second, third
+
+
+def _rbac() -> list[dict[str, Any]]:
+    api, name = "rbac.authorization.k8s.io", "ebbgate-watcher"
+    rules = [
+        {"apiGroups": [group], "resources": kinds, "verbs": ["list", "watch"]} for group, kinds in WATCHED
+    ]
+    role = {"apiGroup": api, "kind": "ClusterRole", "name": name}
+    user = {"apiGroup": api, "kind": "User", "name": "watcher"}
+    head = {"apiVersion": f"{api}/v1", "metadata": {"name": name}}
+    return [
+        head | {"kind": "ClusterRole", "rules": rules},
+        head | {"kind": "ClusterRoleBinding", "roleRef": role, "subjects": [user]},
+    ]
+
+
+def _private_key() -> str:
+    """A P-256 key, in SEC 1 form (RFC 5915) without its public half, which the reader computes."""
+    number = bytes([secrets.randbelow(128)]) + secrets.token_bytes(31)  # surely below the curve's order
+    der = bytes.fromhex("30310201010420") + number + bytes.fromhex("a00a06082a8648ce3d030107")
+    text = base64.b64encode(der).decode()
+    return f"-----BEGIN EC PRIVATE KEY-----\n{text[:64]}\n{text[64:]}\n-----END EC PRIVATE KEY-----\n"
