@@ -1,0 +1,99 @@
+"""Gateways: the first node by name that can serve, egress IPs by family, buckets by rendezvous."""
+
+from typing import Any
+
+import pytest
+
+from ebbgate_bus.contracts import facts, rows
+from ebbgate_resolver.core import gateways, policies
+from tests.unit import resolver_objects as objects
+
+YES = {"gw": "yes"}
+
+
+def _choose(policy: facts.Policy, *known: Any) -> tuple[gateways.Gateway, ...]:
+    parsed = policies.parse(policy, policy.name)
+    assert isinstance(parsed, policies.Policy)
+    return gateways.choose(parsed, objects.inventory_of(*known))
+
+
+def _ips(found: tuple[gateways.Gateway, ...]) -> list[dict[str, str]]:
+    return [{family: address.ip for family, address in each.egress.items()} for each in found]
+
+
+def test_a_node_that_can_serve_goes_before_an_earlier_one_that_cannot() -> None:
+    a, b = objects.node("a", "10.0.0.1", **YES), objects.node("b", "10.0.0.2", **YES)
+    policy = objects.policy("p", "0.0.0.0/0")
+    assert [each.node for each in _choose(policy, a, b, objects.network("b", "10.0.0.2/24"))] == ["b"]
+
+
+def test_if_none_can_serve_the_first_by_name_drops() -> None:
+    a, b = objects.node("a", "10.0.0.1", **YES), objects.node("b", "10.0.0.2", **YES)
+    found = _choose(objects.policy("p", "0.0.0.0/0"), b, a)
+    assert [(each.node, each.egress) for each in found] == [("a", {})]
+
+
+def test_a_node_without_internal_ipv4_is_no_gateway() -> None:
+    six = objects.node("a", "fd00::1", **YES)
+    assert _choose(objects.policy("p", "0.0.0.0/0"), six, objects.network("a", "10.0.0.1/24")) == ()
+
+
+def test_network_of_a_node_that_is_gone_is_ignored() -> None:
+    assert _choose(objects.policy("p", "0.0.0.0/0"), objects.network("a", "10.0.0.1/24")) == ()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ips"),
+    [
+        ({"interface": "eth0"}, {"ipv4": "10.0.0.1", "ipv6": "2001:db8::1"}),
+        ({"interface": "altname0"}, {"ipv4": "10.0.0.1", "ipv6": "2001:db8::1"}),
+        ({"interface": "eth9"}, {}),
+        ({"egressIP": "10.0.0.9"}, {"ipv4": "10.0.0.9", "ipv6": "2001:db8::1"}),
+        ({"egressIP": "2001:DB8::0:1"}, {"ipv4": "10.0.0.1", "ipv6": "2001:db8::1"}),
+        ({"egressIP": "10.0.0.77"}, {}),
+        ({}, {"ipv4": "10.0.0.1"}),
+    ],
+)
+def test_egress_ips_by_family(wanted: dict[str, str], ips: dict[str, str]) -> None:
+    net = objects.network(
+        "a", "10.0.0.1/24", "10.0.0.9/24", "2001:db8::1/64", alt_names=("altname0",), default_route=("ipv4",)
+    )
+    gateway = {"nodeSelector": {"matchLabels": YES}} | wanted
+    policy = objects.policy("p", "0.0.0.0/0", "::/0", egressGateway=gateway)
+    found = _choose(policy, objects.node("a", "10.0.0.1", **YES), net)
+    assert _ips(found) == [ips]
+
+
+def test_a_family_without_destinations_gets_no_egress_ip() -> None:
+    net = objects.network("a", "10.0.0.1/24", "2001:db8::1/64")
+    found = _choose(objects.policy("p", "1.0.0.0/8"), objects.node("a", "10.0.0.1", **YES), net)
+    assert _ips(found) == [{"ipv4": "10.0.0.1"}]
+
+
+def test_of_several_gateways_those_that_cannot_serve_are_left_out_while_another_can() -> None:
+    choices = [{"nodeSelector": {"matchLabels": {"n": n}}} for n in ("a", "b", "none")]
+    policy = objects.policy("p", "0.0.0.0/0", egressGateways=choices)
+    a, b = objects.node("a", "10.0.0.1", n="a"), objects.node("b", "10.0.0.2", n="b")
+    assert [each.node for each in _choose(policy, a, b)] == ["a", "b"]
+    assert [each.node for each in _choose(policy, a, b, objects.network("b", "10.0.0.2/24"))] == ["b"]
+
+
+def test_a_node_chosen_twice_is_two_gateways() -> None:
+    choice = {"nodeSelector": {"matchLabels": YES}, "interface": "eth0"}
+    policy = objects.policy("p", "0.0.0.0/0", egressGateways=[choice, choice])
+    found = _choose(policy, objects.node("a", "10.0.0.1", **YES))
+    assert [each.key for each in found] == ["a#0", "a#1"]
+
+
+def _gateways(*names: str) -> list[gateways.Gateway]:
+    return [gateways.Gateway(f"{name}#0", name, "10.0.0.1") for name in names]
+
+
+def test_a_lost_gateway_moves_its_own_buckets_only() -> None:
+    three, two = gateways.share(_gateways("a", "b", "c")), gateways.share(_gateways("a", "c"))
+    assert all(new == old for old, new in zip(three, two, strict=True) if old != "b#0")
+    assert set(three) == {"a#0", "b#0", "c#0"}
+
+
+def test_without_gateways_no_bucket_has_one() -> None:
+    assert gateways.share([]) == ("",) * rows.BUCKETS
