@@ -24,7 +24,6 @@ PREFIX = "ebt-"
 def scene(tmp_path: pathlib.Path) -> Iterator[lab.Lab]:
     """The world before Ebbgate, with names of its own, so that a demo that was kept isn't disturbed."""
     scene = lab.Lab(prefix=PREFIX, folder=tmp_path / "lab")
-    scene.folder.mkdir()
     try:
         scene.build()
         yield scene

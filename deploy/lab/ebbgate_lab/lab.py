@@ -34,6 +34,7 @@ class Lab:
         self.prefix = prefix
         self._outlive = outlive
         self.folder = folder or pathlib.Path(tempfile.mkdtemp(prefix=f"{prefix}lab-"))
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.topology = topology.Topology(prefix)
         self.url = f"nats://{CONTROL}:{NATS_PORT}"
         self.pin_root = BPFFS / f"{prefix}lab"
