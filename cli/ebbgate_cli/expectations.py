@@ -129,7 +129,7 @@ def _compare_sets(node: str, wanted: set[Row], now: set[Row], what: str = "") ->
 def _compare_alternatives(node: str, alternatives: list[Row], offered: list[str], now: set[Row]) -> list[str]:
     lines = [f"{node}: extra row {_text(row)}" for row in sorted(now - set(alternatives))]
     for source, destination in sorted({row[:2] for row in alternatives}):
-        chosen = [row for row in now if row[:2] == (source, destination)]
+        chosen = [row for row in alternatives if row in now and row[:2] == (source, destination)]
         if len(chosen) != 1:
             lines.append(
                 f"{node}: {len(chosen)} rows for {source} to {destination}, not 1 of its alternatives"

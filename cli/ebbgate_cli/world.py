@@ -28,7 +28,6 @@ class World:
         self._on_batch = on_batch
         self._uids: dict[str, str] = {}
         self._unusable_policies: dict[str, str] = {}
-        self._commits: dict[str, rows.Commit] = {}
         self._applied: dict[str, bytes] = {}
         self._nodes: set[str] = set()
         for kind in facts.KINDS:
@@ -75,7 +74,7 @@ class World:
         raise AssertionError(f"the rows still change after {ROUNDS_MAX} steps")
 
     def entries(self, node: str | None = None) -> list[listing.Entry]:
-        return listing.entries(self.resolver.rows, node)
+        return listing.entries(self.resolver.live_rows, node)
 
     def rejected(self) -> dict[str, str]:
         """Policy → why its latest version isn't in force."""
@@ -97,8 +96,6 @@ class World:
         for batch in step.batches:
             if self._on_batch:
                 self._on_batch(batch)
-            for message in batch:
-                self._note_commit(message)
         for message in step.verdicts:
             self.verdicts.pop(message.subject, None)
             if message.payload and isinstance(
@@ -107,18 +104,10 @@ class World:
                 self.verdicts[message.subject] = verdict
         self.resolver.stored(step)
 
-    def _note_commit(self, message: Outgoing) -> None:
-        name = subjects.parse(message.subject)
-        if name is not None and name.kind == "plan.commit":
-            self._commits.pop(name.scope, None)
-            decoded = codec.decode(message.subject, message.payload)
-            if isinstance(decoded, rows.Commit):
-                self._commits[name.scope] = decoded
-
     def _report(self) -> None:
         """Each node's programmer applies its scope and says what its kernel has now."""
         slots: dict[str, dict[str, str]] = {node: {} for node in self._nodes}
-        for subject, payload in self.resolver.rows.items():
+        for subject, payload in self.resolver.live_rows.items():
             name = subjects.parse(subject)
             if name is None or name.kind != "plan.egress" or name.node not in slots:
                 continue
@@ -132,8 +121,8 @@ class World:
                 self._fold(subjects.status(node), applied)
 
     def _applied_by(self, node: str, slots: dict[str, str]) -> reports.Applied:
-        all_commit = self._commits.get(subjects.ALL_SCOPE)
-        own_commit = self._commits.get(subjects.node_scope(node))
+        all_commit = self.resolver.commits.get(subjects.ALL_SCOPE)
+        own_commit = self.resolver.commits.get(subjects.node_scope(node))
         return reports.Applied(
             node=node,
             epoch=own_commit.epoch if own_commit else 0,

@@ -98,7 +98,7 @@ def messages_of(made: engine.Step) -> list[Outgoing]:
 
 def group_of(resolver: engine.Resolver, name: str) -> rows.Group:
     subject = subjects.group(f"uid-{name}")
-    row = codec.decode(subject, resolver.rows[subject])
+    row = codec.decode(subject, resolver.live_rows[subject])
     assert isinstance(row, rows.Group)
     return row
 
@@ -106,7 +106,7 @@ def group_of(resolver: engine.Resolver, name: str) -> rows.Group:
 def egress_of(resolver: engine.Resolver) -> dict[tuple[str, int], str]:
     """Node and slot → egress IP."""
     found = {}
-    for subject, payload in resolver.rows.items():
+    for subject, payload in resolver.live_rows.items():
         row = codec.decode(subject, payload)
         name = subjects.parse(subject)
         if name is not None and isinstance(row, rows.Egress):

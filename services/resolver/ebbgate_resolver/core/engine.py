@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from ebbgate_bus.contracts import codec, subjects
+from ebbgate_bus.contracts import codec, rows, subjects
 from ebbgate_bus.contracts.envelope import SEEN, TRACEPARENT, Outgoing, Stored
 from ebbgate_resolver.core import (
     answers,
@@ -64,9 +64,14 @@ class Resolver:
         self._waiting = False
 
     @property
-    def rows(self) -> dict[str, bytes]:
+    def live_rows(self) -> dict[str, bytes]:
         """PLAN's live rows as last read or stored, for listings."""
         return dict(self._plan.rows)
+
+    @property
+    def commits(self) -> dict[str, rows.Commit]:
+        """Scope → Commit, as last read or stored."""
+        return dict(self._plan.commits)
 
     def replace_facts(self, messages: Iterable[Stored]) -> None:
         self._known.forget_facts()

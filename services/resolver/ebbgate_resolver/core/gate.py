@@ -32,12 +32,11 @@ def paths(
     gate: Gate, aims: Sequence[Aim | None], old: rows.Paths | None
 ) -> tuple[rows.Paths, frozenset[str]]:
     """For one family: bucket → path, and the nodes that are awaited. `aims`: one for each bucket."""
-    awaited = frozenset(aim.node for aim in aims if aim and aim.slot and not _is_open(gate, aim))
     wanted = [_path(gate, aim, _of_bucket(old, bucket)) for bucket, aim in enumerate(aims)]
     distinct = sorted({path for path in wanted if path}, key=lambda path: (path.node, path.slot))
     index = {path: i for i, path in enumerate(distinct)}
     buckets = tuple(index[path] if path else rows.NO_PATH for path in wanted)
-    return rows.Paths(paths=tuple(distinct), buckets=buckets), awaited
+    return rows.Paths(paths=tuple(distinct), buckets=buckets), _awaited(aims, wanted)
 
 
 def _path(gate: Gate, aim: Aim | None, old: rows.Path | None) -> rows.Path | None:
@@ -56,6 +55,16 @@ def _path(gate: Gate, aim: Aim | None, old: rows.Path | None) -> rows.Path | Non
         return rows.Path(aim.node, aim.gateway_ip, aim.slot)
     standing = _standing(gate, old) if aim.slot else None
     return standing or rows.Path(aim.node, aim.gateway_ip, rows.NO_SLOT)
+
+
+def _awaited(aims: Sequence[Aim | None], given: Sequence[rows.Path | None]) -> frozenset[str]:
+    """Nodes on which a slot is to be used that no path leads to yet."""
+    both = zip(aims, given, strict=True)
+    return frozenset(aim.node for aim, path in both if aim and path and aim.slot and not _is_to(path, aim))
+
+
+def _is_to(path: rows.Path, aim: Aim) -> bool:
+    return (path.node, path.slot) == (aim.node, aim.slot)
 
 
 def _is_open(gate: Gate, aim: Aim) -> bool:
