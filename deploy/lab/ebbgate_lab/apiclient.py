@@ -32,15 +32,19 @@ class Refused(Exception):
 
 
 class Client:
-    """One request per connection. `authority`: certificate to trust, and so TLS; None for plain HTTP."""
+    """One connection, kept while it works. `authority`: certificate to trust, and so TLS; None: plain HTTP."""
 
     def __init__(
         self, host: str, port: int, *, token: str = "", authority: pathlib.Path | None = None, netns: str = ""
     ) -> None:
         self._address = (host, port)
-        self._token = token
         self._authority = authority
         self._netns = netns
+        self._headers = {"Accept": "application/json"}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
+        self._tls: ssl.SSLContext | None = None
+        self._connection: http.client.HTTPConnection | None = None
 
     def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """The decoded answer. Raises Refused, OSError."""
@@ -52,18 +56,30 @@ class Client:
 
     def request(self, method: str, path: str, body: object = None) -> tuple[int, dict[str, Any]]:
         """HTTP status and decoded answer, whatever it is (empty if it isn't a JSON object)."""
-        connection = http.client.HTTPConnection(*self._address, timeout=TIMEOUT_S)
-        connection.sock = self._connect()
-        kind = "application/apply-patch+yaml" if method == "PATCH" else "application/json"
-        headers = {"Content-Type": kind, "Accept": "application/json"}
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
+        kept = self._connection is not None
         try:
-            connection.request(method, path, json.dumps(body) if body is not None else None, headers)
-            response = connection.getresponse()
-            return response.status, _decode(response.read())
-        finally:
-            connection.close()
+            return self._exchange(method, path, body)
+        except (OSError, http.client.HTTPException):
+            self.close()
+            if not kept:
+                raise
+        # The server, or its predecessor, had closed what was kept; all requests here may be repeated.
+        return self.request(method, path, body)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _exchange(self, method: str, path: str, body: object) -> tuple[int, dict[str, Any]]:
+        if self._connection is None:
+            self._connection = http.client.HTTPConnection(*self._address, timeout=TIMEOUT_S)
+            self._connection.sock = self._connect()
+        kind = "application/apply-patch+yaml" if method == "PATCH" else "application/json"
+        text = json.dumps(body) if body is not None else None
+        self._connection.request(method, path, text, self._headers | {"Content-Type": kind})
+        response = self._connection.getresponse()
+        return response.status, _decode(response.read())
 
     def _connect(self) -> socket.socket:
         plain = _socket_inside(self._netns)
@@ -72,8 +88,8 @@ class Client:
             plain.connect(self._address)
             if self._authority is None:
                 return plain
-            tls = ssl.create_default_context(cafile=self._authority)
-            return tls.wrap_socket(plain, server_hostname=self._address[0])
+            self._tls = self._tls or ssl.create_default_context(cafile=self._authority)
+            return self._tls.wrap_socket(plain, server_hostname=self._address[0])
         except BaseException:
             plain.close()
             raise
@@ -105,9 +121,10 @@ def _socket_inside(netns: str) -> socket.socket:
         # setns moves the calling thread only, and this one ends here.
         try:
             with (processes.NETNS_FOLDER / netns).open() as namespace:
-                if _libc.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
-                    raise OSError(ctypes.get_errno(), f"entering the network namespace {netns}")
-                made.append(socket.socket())
+                if _libc.setns(namespace.fileno(), _CLONE_NEWNET) == 0:
+                    made.append(socket.socket())
+                else:
+                    errors.append(OSError(ctypes.get_errno(), f"entering the namespace {netns}"))
         except OSError as error:
             errors.append(error)
 

@@ -86,6 +86,7 @@ class ApiServer:
         self._until(lambda: self.client.request("GET", "/readyz")[0] == 200, "kube-apiserver isn't ready")
 
     def stop(self) -> None:
+        self.client.close()
         self.api.stop()
         self.etcd.stop()
 
@@ -120,8 +121,11 @@ class ApiServer:
     def compact(self) -> None:
         """Have etcd forget all old revisions, so that watches from one of them answer 410."""
         etcd = apiclient.Client(self.host, self._etcd_port, netns=self.netns)
-        status = etcd.call("POST", "/v3/maintenance/status", {})
-        etcd.call("POST", "/v3/kv/compaction", {"revision": status["header"]["revision"], "physical": True})
+        try:
+            revision = etcd.call("POST", "/v3/maintenance/status", {})["header"]["revision"]
+            etcd.call("POST", "/v3/kv/compaction", {"revision": revision, "physical": True})
+        finally:
+            etcd.close()
 
     def client_of(self, user: str) -> apiclient.Client:
         return apiclient.Client(

@@ -5,7 +5,7 @@ every packet its old fate, its new one, or none. Guards come first and go last; 
 before what points to it, and goes after it; connections are forgotten when the new fate is in force:
 
     guards → blackholes, device, programs, sysctls, routes, rules → peers, egress → paths → routes →
-    endpoints → covered, cluster → connections → endpoints, routes, paths → egress, connections by slot → peers
+    endpoints → covered, cluster → connections → endpoints, routes, paths → egress, its connections → peers
 """
 
 import enum
@@ -147,6 +147,10 @@ Change = (
 )
 
 
+Refusals = tuple[tuple[Key, str], ...]
+"""Entries of a Put that the kernel wouldn't take, and why."""
+
+
 def diff(desired: KernelState, actual: KernelState, chains: tuple[firewall.Chain, ...]) -> list[Change]:
     """What turns `actual` into `desired`, in the only order that is safe. Empty if they agree.
 
@@ -229,8 +233,38 @@ def _rows(desired: KernelState, actual: KernelState) -> list[Change]:
     ]
 
 
+def may_go_on(change: Change) -> bool:
+    """Whether what follows `change` is still safe when the kernel refused it as a whole.
+
+    Look-ups and sets build on each other; what is only taken away, or forgotten, can wait for the next time.
+    """
+    return isinstance(change, Drop | ForgetPods | ForgetSlots | RemoveWay | RemoveRule)
+
+
+def hold_back(rest: Iterable[Change], refused: Put, refusals: Refusals) -> list[Change]:
+    """What of `rest` is safe after some entries of `refused` weren't taken.
+
+    A missing path or endpoint drops. A missing route would let packets out, so pods aren't moved to a set
+    that lacks one; and as some may stay with their old sets, nothing is taken out of the maps.
+    """
+    lame = {key.set for key, _ in refusals if isinstance(key, RouteKey)}
+    safe: list[Change] = []
+    for change in rest:
+        if isinstance(change, Put) and change.map is Map.ENDPOINT:
+            safe.append(
+                Put(change.map, tuple(entry for entry in change.entries if not _is_of(entry[1], lame)))
+            )
+        elif not (isinstance(change, Drop) and change.map is not Map.ENDPOINT):
+            safe.append(change)
+    return safe
+
+
+def _is_of(value: Value, sets: set[int]) -> bool:
+    return isinstance(value, EndpointValue) and value.set in sets
+
+
 def affected(after: KernelState, before: KernelState) -> tuple[str, ...]:
-    """Pods some of whose packets may have another fate, sorted: a superset, decided without any connection."""
+    """Pods some of whose packets may have another fate, sorted: a superset, told without any connection."""
     if before.cluster != after.cluster:
         return tuple(sorted(before.covered | after.covered))
     old, new = _fates(before), _fates(after)

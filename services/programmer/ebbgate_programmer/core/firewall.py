@@ -15,7 +15,7 @@ from ebbgate_programmer.core import marks, places
 from ebbgate_programmer.core.kernelstate import KernelState
 
 MAX_ENDPOINTS, MAX_CLUSTER, MAX_SLOTS = 65536, 65536, 4096
-"""Declared sizes: a hash set that grows while it is dumped gives duplicates. As bpf/ebbgate.h, and 12 bits."""
+"""Declared: a hash set that grows while it is dumped gives duplicates. As bpf/ebbgate.h, and 12 bits."""
 
 _DEVICE = places.DEVICE
 _MASK, _KEEP, _SLOTS = hex(marks.MASK), hex(marks.KEEP), hex(marks.SLOT_BITS)
@@ -56,7 +56,7 @@ def chains(port: int) -> tuple[Chain, ...]:
 
 
 def signature(wanted: Sequence[Chain]) -> tuple[str, ...]:
-    """Lines that tell whether the static part is in place; `firewall_reading` makes the same from nft's JSON."""
+    """Lines that tell whether the static part is in place; `firewall_reading` has the same from nft."""
     lines = [f"{chain.family} {chain.name} {chain.hook}" for chain in wanted]
     for chain in wanted:
         lines += [
@@ -172,7 +172,7 @@ def _set_mark(field: int) -> str:
 
 
 def _untracked(port: int, which: str) -> tuple[tuple[str, str], ...]:
-    # The outer packets are many and say nothing to conntrack; tracked, each node would hold an entry per peer.
+    # The outer packets are many and say nothing to conntrack; tracked, each peer would cost an entry.
     return (("outer", f"udp dport {port} {which}notrack"),)
 
 

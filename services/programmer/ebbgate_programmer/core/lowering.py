@@ -46,6 +46,7 @@ class Lowered(msgspec.Struct, frozen=True, kw_only=True):
     """`policies`: group id → policy, to say whose a path is."""
 
     state: KernelState
+    policies: Mapping[int, str] = {}
     problems: tuple[Problem, ...] = ()
 
 
@@ -63,7 +64,7 @@ def lower(desired: Desired, environment: Environment) -> Lowered:
     used = {row.set for row in v4 if row.set in desired.sets}
     set_ids = {name: set_id(desired.sets[name]) for name in used}
     problems += [
-        Problem(reason=f"{row.pod}: its set isn't in the plan, its traffic is dropped", row=row.set)
+        Problem(reason=f"{row.pod}: its set {row.set} isn't in the plan, its traffic is dropped")
         for row in desired.endpoints
         if row.set not in desired.sets
     ]
@@ -82,7 +83,8 @@ def lower(desired: Desired, environment: Environment) -> Lowered:
         paths=_paths(desired, v4),
         peers=frozenset(filter(_is_v4, desired.peers)),
     )
-    return Lowered(state=state, problems=tuple(problems))
+    policies = {group_id(uid): row.policy for uid, row in desired.groups.items()}
+    return Lowered(state=state, policies=policies, problems=tuple(problems))
 
 
 def static(environment: Environment, interfaces: Iterable[str] = ()) -> KernelState:
@@ -210,7 +212,7 @@ def _interfaces(
 
 
 def _covered6(desired: Desired) -> frozenset[str]:
-    """Pods whose IPv6 traffic some policy wants: those of a set with an IPv6 route, or of an unreadable one."""
+    """Pods whose IPv6 traffic a policy wants: those of a set with an IPv6 route, or of an unreadable one."""
     wanted = [
         row.ip
         for row in desired.endpoints

@@ -16,15 +16,16 @@ from ebbgate_bus.contracts.rows import Commit
 
 
 class Agreed(msgspec.Struct, frozen=True):
-    """The rows of a scope as of `commit`. `headers`: of the newest message behind it."""
+    """The rows of a scope as of `commit`, which had `sequence` and `headers`."""
 
     rows: Mapping[str, bytes]
     commit: Commit
+    sequence: int = 0
     headers: Mapping[str, str] = {}
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """`name`: ALL_SCOPE or a node's. `rows`: as of the newest message; `agreed`: as of the last good Commit."""
+    """`name`: ALL_SCOPE or a node's. `rows`: as of the newest message; `agreed`: of the last good Commit."""
 
     name: str
     rows: Mapping[str, bytes] = {}
@@ -80,7 +81,7 @@ class _Held:
             return
         self.disagrees = (commit.count, commit.digest) != (len(self.rows), digests.text(self.digest))
         if not self.disagrees:
-            self.agreed = Agreed(dict(self.rows), commit, dict(message.headers))
+            self.agreed = Agreed(dict(self.rows), commit, message.sequence, dict(message.headers))
 
     def scope(self) -> Scope:
         return Scope(

@@ -12,7 +12,7 @@ import os
 import pathlib
 import platform
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 BPF_FS_MAGIC = 0xCAFE4A11
 ATTR_SIZE = 128
@@ -191,9 +191,3 @@ def run_program(program: int, packet: bytes, context: bytes = b"") -> tuple[int,
     call(_TEST_RUN, attributes, "run a program")
     code, _, size = struct.unpack_from("=III", attributes, 4)
     return code, data_out.raw[:size], context_out.raw
-
-
-def put_all(descriptor: int, items: Iterable[tuple[bytes, bytes]]) -> None:
-    """One after the other, in order: order is what keeps packets from a wrong fate."""
-    for key, value in items:
-        put(descriptor, key, value)

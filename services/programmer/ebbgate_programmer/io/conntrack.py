@@ -27,7 +27,7 @@ _BUFFER = 1 << 20
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """`source`: original. `destination`: real one, after DNAT: the source of the reply. `key`: to remove it."""
+    """`source`: original. `destination`: after DNAT (the reply's source). `key`: to remove it."""
 
     source: str
     destination: str

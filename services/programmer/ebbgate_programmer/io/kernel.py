@@ -56,7 +56,8 @@ class Kernel:
         return self.network.read_interfaces()
 
     def read(self, settings: Iterable[str] = ()) -> kernelstate.KernelState:
-        """All that is ours. `settings`: the sysctls somebody wants to know of."""
+        """All that is ours. `settings`: the sysctls somebody wants to know of. Raises objects.OtherLayout."""
+        self.pins.check()
         held = self._maps()
         tables = firewall_reading.parse(nft.read())
         return kernelstate.KernelState(
@@ -81,10 +82,10 @@ class Kernel:
         have = self.pins.have_maps()
         return lambda name: self.pins.entries(name).items() if have else ()
 
-    def apply(self, change: changes.Change) -> None:
-        """Raises Refused."""
+    def apply(self, change: changes.Change) -> changes.Refusals:
+        """Entries of the change that the kernel wouldn't take; the others it has. Raises Refused."""
         try:
-            _apply(change, self)
+            return _apply(change, self) or ()
         except (bpf.Refused, network.Refused, nft.Refused, conntrack.Refused, objects.Unloadable) as error:
             raise Refused(str(error)) from error
         except OSError as error:
@@ -135,7 +136,7 @@ class Kernel:
 
 
 @functools.singledispatch
-def _apply(change: changes.Change, kernel: Kernel) -> None:
+def _apply(change: changes.Change, kernel: Kernel) -> changes.Refusals | None:
     raise AssertionError(f"no way to apply {change}")
 
 
@@ -191,10 +192,16 @@ def _(change: changes.RemoveRule, kernel: Kernel) -> None:
 
 
 @_apply.register
-def _(change: changes.Put, kernel: Kernel) -> None:
+def _(change: changes.Put, kernel: Kernel) -> changes.Refusals:
     key, value = _PACK[change.map]
+    refusals = []
     with bpf.opened(kernel.pins.path(change.map.value)) as descriptor:
-        bpf.put_all(descriptor, ((key(name), value(content)) for name, content in change.entries))
+        for name, content in change.entries:
+            try:
+                bpf.put(descriptor, key(name), value(content))
+            except bpf.Refused as error:
+                refusals.append((name, str(error.strerror)))
+    return tuple(refusals)
 
 
 @_apply.register

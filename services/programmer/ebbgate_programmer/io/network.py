@@ -72,7 +72,7 @@ class Network:
 
     def read_rules(self) -> frozenset[Rule]:
         """Those with our priorities, whatever else they say: a rule in our place is ours to put right."""
-        found = [rule for rule in self.route.get_rules(family=socket.AF_INET)]
+        found = self.route.get_rules(family=socket.AF_INET)
         return frozenset(_rule(rule) for rule in found if rule.get_attr("FRA_PRIORITY") in places.PRIORITIES)
 
     def read_ways(self) -> frozenset[Way]:
@@ -86,9 +86,10 @@ class Network:
     def _name(self, index: int | None) -> str:
         if not index:
             return ""
-        with _asking(f"read interface {index}", errno.ENODEV):
+        try:
             return str(next(iter(self.route.get_links(index))).get_attr("IFLA_IFNAME"))
-        return f"interface {index}"
+        except NetlinkError:  # went between two questions
+            return f"interface {index}"
 
     def set_device(self, device: Device, *, replace: bool) -> None:
         """The device as it must be: made if absent, made anew if `replace`, else put right in place."""
@@ -225,12 +226,7 @@ def _form(link: Any) -> str:
         "learning" if data.get_attr("IFLA_VXLAN_LEARNING") else "nolearning",
         "noarp" if link["flags"] & _NOARP else "arp",
     ]
-    return f"vxlan {' '.join(words)} port {socket.ntohs(_as_stored(data.get_attr('IFLA_VXLAN_PORT')))}"
-
-
-def _as_stored(port: int) -> int:
-    """pyroute2 gives the port in the machine's order or the network's, by version: told by a device made."""
-    return socket.htons(port)
+    return f"vxlan {' '.join(words)} port {data.get_attr('IFLA_VXLAN_PORT')}"
 
 
 def _rule(rule: Any) -> Rule:

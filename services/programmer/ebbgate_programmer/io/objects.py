@@ -17,7 +17,18 @@ from collections.abc import Callable
 from ebbgate_programmer.core import layout
 from ebbgate_programmer.io import bpf
 
-MAPS = ("endpoint", "route", "path", "peer", "returns", "counters", "meta", "remembered")
+_SIZES = {
+    "endpoint": (layout.ADDRESS.size, layout.ENDPOINT.size),
+    "route": (layout.ROUTE_KEY.size, layout.ROUTE.size),
+    "path": (layout.PATH_KEY.size, layout.PATH.size),
+    "peer": (layout.ADDRESS.size, layout.FLAG.size),
+    "returns": (layout.ADDRESS.size, layout.ADDRESS.size),
+    "counters": (layout.FLAG.size, layout.COUNT.size),
+    "meta": (layout.FLAG.size, layout.META.size),
+    "remembered": (layout.REMEMBERED_KEY.size, layout.REMEMBERED.size),
+}
+"""Map → sizes of key and value."""
+MAPS = tuple(_SIZES)
 PROGRAMS = ("classify", "encap", "decap")
 _LINKS = {"encap": bpf.TCX_EGRESS, "decap": bpf.TCX_INGRESS}
 _KEY_0 = b"\0\0\0\0"
@@ -36,6 +47,10 @@ def object_hash(path: pathlib.Path) -> str:
         raise Unloadable(f"no BPF object at {path}: build it with `make bpf` ({error.strerror})") from error
 
 
+class OtherLayout(Exception):
+    """What is pinned was made by a version whose maps this one can't read."""
+
+
 class Pins:
     """What is pinned for one node. `root`: the pin path, on a bpf filesystem."""
 
@@ -51,6 +66,22 @@ class Pins:
 
     def have_maps(self) -> bool:
         return all(self.path(name).exists() for name in MAPS)
+
+    def check(self) -> None:
+        """Raises OtherLayout unless all that is pinned under the root is of this layout, or nothing is."""
+        others = [each.name for each in self.root.glob("v*") if each != self.directory]
+        for name in MAPS:
+            if self.path(name).exists() and self._sizes(name) != _SIZES[name]:
+                others.append(f"{self.directory.name}/{name}")
+        if others:
+            raise OtherLayout(
+                f"{self.root} holds maps of another layout ({', '.join(sorted(others))}): the kernel stays "
+                "as it is; drain the node and run `clean` with the version that made them"
+            )
+
+    def _sizes(self, name: str) -> tuple[int, int]:
+        with bpf.opened(self.path(name)) as descriptor:
+            return bpf.map_form(descriptor)[1:3]
 
     def entries(self, name: str) -> dict[bytes, bytes]:
         with bpf.opened(self.path(name)) as descriptor:

@@ -1,0 +1,45 @@
+"""The programmer's composition root: `run`, `check`, `clean`.
+
+The network namespace is the one it is started in, the bpf filesystem that of its mount namespace. Stopping
+`run`, in whatever way, leaves everything in place; only `clean` takes it out.
+"""
+
+import logging
+import sys
+
+from ebbgate_bus.runtime import connection, logs, service
+from ebbgate_programmer import loop, settings
+from ebbgate_programmer.io import capabilities, kernel
+
+
+def main() -> int:
+    chosen = settings.parse(sys.argv[1:])
+    logs.setup(service="programmer", name=chosen.node)
+    lacks = capabilities.missing(chosen.pin_path, chosen.bpf_object)
+    if chosen.command == "clean":
+        # A node may be cleaned by a version that it has no object for, and a kernel too old never had any.
+        lacks = [phrase for phrase in lacks if phrase.startswith(("capability", "the nft"))]
+    if lacks:
+        print(f"ebbgate-programmer: missing: {'; '.join(lacks)}", file=sys.stderr)
+        return 1
+    if chosen.command == "run":
+        service.run(lambda: _run(chosen))
+    elif chosen.command == "clean":
+        kernel.Kernel(chosen.pin_path, chosen.bpf_object).clean()
+    else:
+        print("ebbgate-programmer: nothing is missing")
+    return 0
+
+
+async def _run(chosen: settings.Settings) -> None:
+    log = logging.getLogger("ebbgate_programmer")
+    log.info("programmer.started", extra={"fields": {"node": chosen.node, "pins": str(chosen.pin_path)}})
+    bus = await connection.connect(chosen.nats_url, name=f"programmer-{chosen.node}")
+    try:
+        await loop.Programmer(chosen, bus).run()
+    finally:
+        await bus.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""Desired → kernel → Applied: one pass of the programmer over its kernel. Synchronous, in one worker thread.
+
+Reads the kernel, lowers, takes the difference, carries it out, and reads back what then is there. It keeps
+what it read last, and reads again only when something may have changed: a plan's change goes from what the
+last read-back saw. It must never report what it wanted: only what was read.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from ebbgate_bus.contracts import facts
+from ebbgate_bus.contracts.reports import Problem
+from ebbgate_programmer.core import applied, changes, desired, firewall, kernelstate, lowering, scopes
+from ebbgate_programmer.io import kernel, network, nft, objects, sysctls
+
+log = logging.getLogger(__name__)
+
+Pair = tuple[scopes.Agreed, scopes.Agreed]
+Unreadable = (objects.OtherLayout, objects.Unloadable, nft.Refused, network.Refused, OSError)
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """`held`: as read back, None if it couldn't be. `changes`: names of those carried out."""
+
+    interfaces: tuple[facts.Interface, ...] = ()
+    held: kernelstate.KernelState | None = None
+    changes: tuple[str, ...] = ()
+    drifted: bool = False
+    took_ms: float = 0.0
+    problems: tuple[Problem, ...] = ()
+
+
+class Installer:
+    """`drain`: forgets hints that our own changes made; called between writing and reading back."""
+
+    def __init__(self, made: kernel.Kernel, *, node: str, port: int, drain: Callable[[], None]) -> None:
+        self._kernel = made
+        self._node, self._port = node, port
+        self._drain = drain
+        self._chains = firewall.chains(port)
+        self._interfaces: tuple[facts.Interface, ...] = ()
+        self._environment: lowering.Environment | None = None
+        self._held: kernelstate.KernelState | None = None
+        self._settled: kernelstate.KernelState | None = None
+
+    def step(self, agreed: Pair | None, *, fresh: bool) -> Outcome:
+        """One pass. `fresh`: something in the kernel may have changed since it was read last."""
+        began = time.monotonic()
+        try:
+            if fresh or self._environment is None:
+                self._interfaces = self._kernel.interfaces()
+                self._environment = self._kernel.environment(self._node, self._port)
+            if agreed is None:
+                return Outcome(interfaces=self._interfaces)
+            return self._bring(agreed, self._environment, began, fresh=fresh)
+        except Unreadable as error:
+            self._held = None
+            return Outcome(interfaces=self._interfaces, problems=(Problem(reason=str(error)),))
+
+    def _bring(
+        self, agreed: Pair, environment: lowering.Environment, began: float, *, fresh: bool
+    ) -> Outcome:
+        lowered = lowering.lower(desired.read(self._node, *agreed), environment)
+        if fresh or self._held is None or self._held.sysctls.keys() != lowered.state.sysctls.keys():
+            self._held = self._kernel.read(lowered.state.sysctls)
+        todo = changes.diff(lowered.state, self._held, self._chains)
+        drifted = bool(todo) and lowered.state == self._settled
+        problems = [*lowered.problems, *self._carry_out(todo, lowered), *_forwarding()]
+        took_ms = (time.monotonic() - began) * 1000
+        if todo:
+            self._drain()
+            self._held = self._kernel.read(lowered.state.sysctls)
+        lacking = changes.diff(lowered.state, self._held, self._chains)
+        self._settled = None if lacking else lowered.state
+        if lacking and len(problems) == len(lowered.problems):
+            problems.append(Problem(reason=f"not as written: {', '.join(changes.names(lacking))}"))
+        return Outcome(
+            interfaces=self._interfaces,
+            held=self._held,
+            changes=tuple(changes.names(todo)),
+            drifted=drifted,
+            took_ms=round(took_ms, 3),
+            problems=tuple(problems),
+        )
+
+    def _carry_out(self, todo: Sequence[changes.Change], lowered: lowering.Lowered) -> list[Problem]:
+        """What the kernel refused. What isn't safe after a refusal waits for the next pass."""
+        problems: list[Problem] = []
+        rest = list(todo)
+        while rest:
+            change, *rest = rest
+            try:
+                refusals = self._kernel.apply(change)
+            except kernel.Refused as error:
+                problems.append(Problem(reason=str(error)))
+                if not changes.may_go_on(change):
+                    break
+                continue
+            if refusals and isinstance(change, changes.Put):
+                rest = changes.hold_back(rest, change, refusals)
+                problems += [
+                    applied.refusal(self._node, lowered.policies, key, reason) for key, reason in refusals
+                ]
+        return problems
+
+
+def _forwarding() -> list[Problem]:
+    if sysctls.read(sysctls.FORWARDING) == "1":
+        return []
+    return [Problem(reason="net.ipv4.ip_forward is off: this node forwards nothing, for Ebbgate or anyone")]

@@ -1,0 +1,80 @@
+"""What the kernel tells unasked: that a link, address, route, rule or nft table changed.
+
+Hints only: their content is believed no further than "look again", so a lost one costs a resync interval
+and not the truth. Filtered cheaply, as a busy node changes routes and nft tables all day that aren't ours.
+"""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+
+from ebbgate_programmer.core import places
+
+_NETLINK_ROUTE, _NETLINK_NETFILTER = 0, 12
+_LINK, _IPV4_ADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV6_ADDR, _IPV6_ROUTE = 0x1, 0x10, 0x40, 0x80, 0x100, 0x400
+_SOL_NETLINK, _ADD_MEMBERSHIP, _NFTABLES_GROUP = 270, 1, 7
+_ROUTE_MESSAGES = (24, 25)
+_BUFFER = 1 << 18
+_OURS = places.NFT_TABLE.encode() + b"\0"
+
+
+class Hints:
+    """Calls `heard` in the event loop; after `drain`, what came until then is not reported."""
+
+    def __init__(self, heard: Callable[[], None]) -> None:
+        self._heard = heard
+        groups = _LINK | _IPV4_ADDR | _IPV4_ROUTE | _IPV4_RULE | _IPV6_ADDR | _IPV6_ROUTE
+        self._route = _open(_NETLINK_ROUTE, groups)
+        self._nft = _open(_NETLINK_NETFILTER, 0)
+        self._nft.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _NFTABLES_GROUP)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._route, self._hear, self._route, _concerns_route)
+        loop.add_reader(self._nft, self._hear, self._nft, _concerns_nft)
+
+    def _hear(self, channel: socket.socket, concerns: Callable[[bytes], bool]) -> None:
+        if _receive(channel, concerns):
+            self._heard()
+
+    def drain(self) -> None:
+        """Forget what has come: to be called between own changes and reading what they made."""
+        _receive(self._route, lambda _: False)
+        _receive(self._nft, lambda _: False)
+
+    def close(self) -> None:
+        loop = asyncio.get_running_loop()
+        for channel in (self._route, self._nft):
+            loop.remove_reader(channel)
+            channel.close()
+
+
+def _open(family: int, groups: int) -> socket.socket:
+    channel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, family)
+    channel.bind((0, groups))
+    return channel
+
+
+def _receive(channel: socket.socket, concerns: Callable[[bytes], bool]) -> bool:
+    """Takes all that waits; whether any of it concerns us. An overrun means that something was lost: yes."""
+    found = False
+    while True:
+        try:
+            data = channel.recv(_BUFFER)
+        except BlockingIOError:
+            return found
+        except OSError:  # ENOBUFS: more came than the buffer holds
+            found = True
+            continue
+        found = found or concerns(data)
+
+
+def _concerns_route(data: bytes) -> bool:
+    """Links, addresses and rules do; routes only if default ones, or in one of our tables."""
+    (kind,) = struct.unpack_from("=H", data, 4)
+    if kind not in _ROUTE_MESSAGES:
+        return True
+    return data[17] == 0
+
+
+def _concerns_nft(data: bytes) -> bool:
+    return _OURS in data

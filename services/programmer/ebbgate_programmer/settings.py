@@ -1,0 +1,63 @@
+"""The programmer's settings: command line over environment over default. Read once, at start."""
+
+import argparse
+import os
+import pathlib
+
+import msgspec
+
+from ebbgate_programmer.core import places
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """`resync_s`: how often the kernel is read though nothing hints at a change."""
+
+    command: str
+    node: str
+    nats_url: str
+    pin_path: pathlib.Path
+    bpf_object: pathlib.Path
+    port: int
+    resync_s: float
+
+
+def parse(arguments: list[str]) -> Settings:
+    """Exits with 2 and one line on what it can't read."""
+    parser = argparse.ArgumentParser(
+        "ebbgate_programmer", description="Makes one node's kernel obey the plan."
+    )
+    commands = {
+        "run": "follow the plan until stopped; stopping changes nothing",
+        "check": "say what this machine lacks, exit 1 if anything",
+        "clean": "take everything of Ebbgate's out of the kernel",
+    }
+    subparsers = parser.add_subparsers(dest="command", required=True)
+    for name, text in commands.items():
+        _add_options(subparsers.add_parser(name, help=text))
+    found = parser.parse_args(arguments)
+    if found.command == "run" and not found.node:
+        parser.error("--node or EBBGATE_NODE is needed")
+    return Settings(
+        command=found.command,
+        node=found.node,
+        nats_url=found.nats,
+        pin_path=pathlib.Path(found.pin_path or _default_pin_path(found.node)),
+        bpf_object=pathlib.Path(found.bpf_object),
+        port=found.port,
+        resync_s=found.resync,
+    )
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    environment = os.environ.get
+    parser.add_argument("--node", default=environment("EBBGATE_NODE", ""), help="this node's name")
+    parser.add_argument("--nats", default=environment("EBBGATE_NATS_URL", "nats://127.0.0.1:4222"))
+    parser.add_argument("--pin-path", default=environment("EBBGATE_PIN_PATH", ""), help="on a bpf filesystem")
+    parser.add_argument("--bpf-object", default=environment("EBBGATE_BPF_OBJECT", "build/bpf/ebbgate.bpf.o"))
+    parser.add_argument("--port", type=int, default=int(environment("EBBGATE_PORT", str(places.PORT))))
+    parser.add_argument("--resync", type=float, default=float(environment("EBBGATE_RESYNC", "5")))
+
+
+def _default_pin_path(node: str) -> str:
+    """A bpf filesystem takes no dots in names, and node names have them."""
+    return f"/sys/fs/bpf/ebbgate/{(node or 'node').replace('.', '_')}"
