@@ -17,7 +17,7 @@ from rich.console import Console
 
 from ebbgate_lab import demo, lab, namespaces
 
-PREFIX = "ebt-"
+PREFIX = "ebl-"
 
 
 @pytest.fixture
