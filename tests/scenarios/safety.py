@@ -15,6 +15,7 @@ class Safety:
         self.commits: dict[str, rows.Commit] = {}
         self.revision = 0
         self.batches = 0
+        self.freed: set[str] = set()
         self._slots: dict[tuple[str, str], str] = {}
 
     def take(self, batch: tuple[Outgoing, ...]) -> None:
@@ -53,6 +54,9 @@ class Safety:
         assert self.rows.get(message.subject, b"") != message.payload, f"nothing new: {message.subject}"
         assert bool(message.payload) != ("Nats-TTL" in message.headers)
         self.rows.pop(message.subject, None)
+        self.freed.discard(message.subject)
+        if not message.payload and ".egress." in message.subject:
+            self.freed.add(message.subject)
         if message.payload:
             self.rows[message.subject] = message.payload
 

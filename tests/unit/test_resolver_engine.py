@@ -120,6 +120,15 @@ def _commit(resolver: engine.Resolver) -> bytes:
     return codec.encode(resolver.commits[subjects.ALL_SCOPE])
 
 
+def test_an_egress_row_stays_while_an_old_path_leads_to_it() -> None:
+    resolver = _open()
+    resolver.fold([objects.stored(OTHER_IP)])
+    objects.step(resolver)
+    _report(resolver, "src")
+    objects.step(resolver)
+    assert sorted(objects.egress_of(resolver).values()) == ["10.0.0.1", "10.0.0.9"]
+
+
 def test_a_silent_source_does_not_hold_an_egress_row_for_ever() -> None:
     resolver = _without_policy()
     late = objects.stored(objects.applied(resolver, "src", all_revision=0))
