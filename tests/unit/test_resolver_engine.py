@@ -140,6 +140,21 @@ def test_a_silent_source_does_not_hold_an_egress_row_for_ever() -> None:
     assert len(objects.egress_of(resolver)) == 1
 
 
+def test_a_source_left_behind_is_no_peer_until_it_has_caught_up() -> None:
+    resolver = _without_policy()
+    resolver.fold([objects.stored(objects.applied(resolver, "src", all_revision=0))])
+    objects.step(resolver, 100.0)
+    assert subjects.peer("src") in resolver.live_rows
+    objects.step(resolver, 100.0 + presence.SILENT_S)
+    assert subjects.peer("src") not in resolver.live_rows
+    resolver.fold([objects.stored(POD), objects.stored(objects.node("new", "10.0.0.3"))])
+    objects.step(resolver, 800.0)
+    assert subjects.peer("src") not in resolver.live_rows
+    resolver.fold([objects.stored(objects.applied(resolver, "src"))])
+    objects.step(resolver, 801.0)
+    assert {subjects.peer(name) for name in ("src", "new")} <= resolver.live_rows.keys()
+
+
 def test_a_beat_keeps_a_slow_source_counting() -> None:
     resolver = _without_policy()
     resolver.fold([objects.stored(objects.applied(resolver, "src", all_revision=0))])

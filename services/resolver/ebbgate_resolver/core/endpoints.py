@@ -32,9 +32,14 @@ def match(known: inventory.Inventory, in_force: Mapping[str, policies.Policy]) -
     matched = Matched()
     candidates = [in_force[name] for name in sorted(in_force) if in_force[name].destinations]
     owners: dict[str, facts.Pod] = {}
+    # Pods of one workload have the same labels: asked once, a rollout of thousands costs one evaluation.
+    by_nodes = any(rule.nodes.requirements for policy in candidates for rule in policy.rules)
+    asked: dict[object, tuple[policies.Policy, ...]] = {}
     for pod in sorted((pod for pod in known.pods.values() if _counts(pod, known)), key=_precedence):
-        members = tuple(policy for policy in candidates if chooses(policy, pod, known))
-        if members:
+        key = (pod.namespace, frozenset(pod.labels.items()), pod.node if by_nodes else "")
+        if key not in asked:
+            asked[key] = tuple(policy for policy in candidates if chooses(policy, pod, known))
+        if members := asked[key]:
             _add(matched, pod, members, owners)
     return matched
 

@@ -166,17 +166,22 @@ class Resolver:
         self, resolution: resolve.Resolution, now_s: float
     ) -> tuple[tuple[diff.Change, ...], dict[str, bytes]]:
         """The changes, and the rows that PLAN holds after them."""
-        careful = resolution.wanted | resolution.retained
+        refused = release.refused_peers(self._plan, self._known)
+        wanted = release.without_peers(resolution.wanted, refused)
+        careful = wanted | resolution.retained
         changes = diff.changes(careful, self._plan.rows)
         if not self._known.complete:
             additions = release.before_synced(changes, self._plan.rows, self._known)
             return additions, self._plan.rows | {change.subject: change.payload for change in additions}
         if any(change.scope == subjects.ALL_SCOPE for change in changes):
             return changes, careful
-        counting = self._presence.counting(self._plan.nodes_with_endpoints(), now_s)
-        if not release.is_allowed(self._plan, self._known, counting):
+        sources = self._plan.nodes_with_endpoints()
+        counting = self._presence.counting(sources, now_s)
+        named = release.still_named(resolution.retained, self._plan)
+        if named == resolution.retained or not release.is_allowed(self._plan, self._known, counting):
             return changes, careful
-        kept = resolution.wanted | release.still_named(resolution.retained, self._plan)
+        left = release.left_behind(self._known, sources, counting)
+        kept = release.without_peers(wanted, left) | named
         return diff.changes(kept, self._plan.rows), kept
 
     def _changed_verdicts(

@@ -36,6 +36,30 @@ def is_allowed(plan: held.Held, known: inventory.Inventory, sources: Iterable[st
     )
 
 
+def refused_peers(plan: held.Held, known: inventory.Inventory) -> set[str]:
+    """Nodes that were left behind when an egress row went (`left_behind`), until they have caught up.
+
+    PLAN itself remembers them: their peer row is absent. A node that never reported is new, not left behind.
+    """
+    commit = plan.commits.get(subjects.ALL_SCOPE)
+    reports = {node: known.report(node) for node in known.nodes if subjects.peer(node) not in plan.rows}
+    return {
+        node
+        for node, report in reports.items()
+        if commit and report and report.all_revision < commit.revision
+    }
+
+
+def left_behind(known: inventory.Inventory, sources: Iterable[str], counting: Iterable[str]) -> set[str]:
+    """Nodes that may still send to a slot that is freed without their consent: gateways must refuse them."""
+    return {node for node in set(sources) - set(counting) if known.report(node) is not None}
+
+
+def without_peers(wanted: Mapping[str, bytes], nodes: Iterable[str]) -> dict[str, bytes]:
+    refused = set(map(subjects.peer, nodes))
+    return {subject: payload for subject, payload in wanted.items() if subject not in refused}
+
+
 def still_named(retained: Mapping[str, bytes], plan: held.Held) -> dict[str, bytes]:
     """Of the egress rows that no policy wants those whose slot a stored group still names."""
     named = {subjects.egress(node, slot) for node, slot in plan.places_in_use()}
