@@ -32,8 +32,11 @@ def scene(tmp_path: pathlib.Path) -> Iterator[lab.Lab]:
 
 
 @pytest.mark.timeout(90)
-async def test_the_whole_scenario_with_kills(scene: lab.Lab) -> None:
+@pytest.mark.parametrize("source", ["directory", "kubernetes"])
+async def test_the_whole_scenario_with_kills(scene: lab.Lab, source: str) -> None:
     story = io.StringIO()
+    if source == "kubernetes":
+        scene.source = lab.kubernetes(scene)
     with namespaces.entered(scene.netns("control")):
         scene.install()
         bus, watching = await scene.observe()

@@ -12,7 +12,7 @@ import time
 from rich.console import Console
 
 from ebbgate_bus.runtime import logs
-from ebbgate_lab import demo, lab, namespaces, prerequisites, sources
+from ebbgate_lab import demo, lab, namespaces, prerequisites
 
 PREFIX = os.environ.get("EBBGATE_LAB_PREFIX", "ebb-")
 """Of the names of namespaces and pins: two labs with different prefixes don't meet."""
@@ -49,7 +49,8 @@ def _demo(console: Console, given: argparse.Namespace) -> int:
     kept = False
     try:
         if given.source == "kubernetes":
-            scene.source = _kubernetes(scene, console)
+            scene.source = lab.kubernetes(scene)
+            console.print("Objects live in a [bold]real kube-apiserver[/] with etcd")
         asyncio.run(_tell(scene, console))
         console.print(f"\n[bold green]Every line was as it must be[/], in {time.monotonic() - began:.0f} s.")
         if given.keep:
@@ -79,13 +80,6 @@ async def _tell(scene: lab.Lab, console: Console) -> None:
         finally:
             watching.stop()
             await bus.close()
-
-
-def _kubernetes(scene: lab.Lab, console: Console) -> sources.Source:
-    from ebbgate_lab import kubernetes  # its imports cost half a second
-
-    console.print("Objects come from a [bold]real kube-apiserver[/] with etcd")
-    return kubernetes.Kubernetes(scene.folder / "kubernetes", netns=scene.netns("control"))
 
 
 def _keep(scene: lab.Lab, console: Console) -> None:

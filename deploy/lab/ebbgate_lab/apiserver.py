@@ -67,6 +67,10 @@ class ApiServer:
         self.client = self.client_of("admin")
 
     @property
+    def servers(self) -> tuple[processes.Process, ...]:
+        return (self.etcd, self.api)
+
+    @property
     def etcd_url(self) -> str:
         return f"http://{self.host}:{self._etcd_port}"
 

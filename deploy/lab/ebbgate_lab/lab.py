@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 
 from ebbgate_bus.runtime import connection
-from ebbgate_lab import observer, processes, sources, topology, webserver
+from ebbgate_lab import apiserver, observer, processes, sources, topology, webserver
 
 CONTROL = "10.168.60.10"
 NATS_PORT = 4222
@@ -57,6 +57,8 @@ class Lab:
 
     def install(self) -> None:
         """Ebbgate itself: the source's objects, nats-server, the services."""
+        for process in self.source.servers:
+            process.outlive = self._outlive
         self.source.start()
         for manifest in (*sources.manifests("nodes.yaml"), *sources.manifests("pods.yaml")):
             self.source.apply(manifest)
@@ -110,7 +112,8 @@ class Lab:
 
     def pids(self) -> list[int]:
         """Of everything that runs, the last started first."""
-        return [process.pid for process in reversed(self.processes.values())] + [self.web.process.pid]
+        running = (*reversed(self.processes.values()), *self.source.servers, self.web.process)
+        return [process.pid for process in running]
 
     def end(self, pids: list[int]) -> None:
         """Stop processes of an earlier run by pid, if they still are in one of our namespaces."""
@@ -138,6 +141,12 @@ class Lab:
         pins, bpf_object = str(self.pin_path(node)), str(BPF_OBJECT)
         arguments = ["run", "--node", node, "--pin-path", pins, "--bpf-object", bpf_object]
         self._add_service(f"programmer-{node}", node, "ebbgate_programmer", *arguments)
+
+
+def kubernetes(scene: Lab) -> sources.Source:
+    """A source for `scene`: a real kube-apiserver with etcd, on the control host."""
+    folder, ports = scene.folder / "kubernetes", (6443, 2379, 2380)
+    return apiserver.ApiServer(folder, host=CONTROL, ports=ports, netns=scene.netns("control"))
 
 
 def ensure_bpffs() -> None:

@@ -5,6 +5,8 @@ from typing import Any, Protocol
 
 import yaml
 
+from ebbgate_lab import processes
+
 MANIFESTS = pathlib.Path(__file__).parents[1] / "manifests"
 
 Manifest = dict[str, Any]
@@ -13,6 +15,8 @@ Manifest = dict[str, Any]
 class Source(Protocol):
     """Objects are created or replaced whole. `apply` answers with the object's generation."""
 
+    @property
+    def servers(self) -> tuple[processes.Process, ...]: ...
     def start(self) -> None: ...
     def stop(self) -> None: ...
     def apply(self, manifest: Manifest) -> int: ...
@@ -26,6 +30,10 @@ class Directory:
     def __init__(self, folder: pathlib.Path) -> None:
         self._folder = folder
         self._generations: dict[pathlib.Path, int] = {}
+
+    @property
+    def servers(self) -> tuple[processes.Process, ...]:
+        return ()
 
     def start(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -140,9 +140,10 @@ class Topology:
         return int(out.split("packets", 1)[1].split()[0])
 
     def _settle(self, name: str) -> None:
-        """Forwarding as on a node, and no IPv6 neighbour chatter between hosts that use only IPv4."""
+        """Forwarding as on a node; IPv6 addresses are there at once, without a second of "tentative"."""
         forward = int(any(host.name == name and host.pod_cidr for host in self.hosts))
         settings = [f"net.ipv4.ip_forward={forward}", "net.ipv4.conf.all.rp_filter=0"]
+        settings.append("net.ipv6.conf.default.accept_dad=0")
         self.run(name, "sysctl", "-qw", *settings)
         self._batch_in(name, ["link set lo up"])
 
