@@ -59,7 +59,8 @@ class World:
         return stored
 
     async def until_synced(self) -> dict[str, Stored]:
-        return await self.until(lambda all_: all(subjects.synced(kind) in all_ for kind in facts.KINDS))
+        await self.until(lambda now: all(subjects.synced(kind) in now for kind in facts.KINDS))
+        return await self.facts()  # anew: the facts may have been read before the last of them came
 
     def events(self, event: str) -> list[dict[str, object]]:
         lines = [json.loads(line) for line in self.watcher.log.read_text().splitlines()]

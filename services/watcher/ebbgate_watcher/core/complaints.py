@@ -15,6 +15,7 @@ class Complaints:
 
     def __init__(self) -> None:
         self._said: dict[str, str] = {}
+        self._parts: dict[str, set[str]] = {}
 
     def about(self, seen: objects.Observed | objects.Unusable) -> list[inputs.Remark]:
         """Remarks on an object that is unusable, or of which something had to be left out."""
@@ -29,11 +30,20 @@ class Complaints:
         fields = {"kind": seen.kind, "subject": seen.subject, "reason": reason}
         return self._say(seen.subject, "object.shortened", reason, fields)
 
-    def broken(self, origin: str, reason: str) -> list[inputs.Remark]:
-        return self._say(_source(origin), "source.broken", reason, {"origin": origin, "reason": reason})
+    def broken(self, trouble: inputs.Broken) -> list[inputs.Remark]:
+        """A remark, unless the same was said, or another part said anything about this origin."""
+        parts = self._parts.setdefault(trouble.origin, set())
+        said_by_others = bool(parts - {trouble.part})
+        parts.add(trouble.part)
+        if said_by_others:
+            return []
+        fields: dict[str, object] = {"origin": trouble.origin, "reason": trouble.reason}
+        return self._say(_source(trouble.origin), "source.broken", trouble.reason, fields)
 
-    def recovered(self, origin: str) -> list[inputs.Remark]:
-        if self._said.pop(_source(origin), None) is None:
+    def recovered(self, origin: str, part: str = "") -> list[inputs.Remark]:
+        parts = self._parts.get(origin, set())
+        parts.discard(part)
+        if parts or self._said.pop(_source(origin), None) is None:
             return []
         return [inputs.Remark("source.recovered", False, {"origin": origin})]
 

@@ -24,6 +24,8 @@ MISSING_DELAY_S = 3.0
 QUICK_S = 1.0
 """A watch that ends sooner, and empty, counts as a failure: some proxies close watches at once."""
 
+API = "API server"
+"""Origin of troubles with the connection: one trouble, however many kinds notice it."""
 GONE_STATUS, MISSING_STATUS = 410, 404
 
 
@@ -61,17 +63,17 @@ class Course:
         self.delay_s = 0.0
         if page.metadata.continue_:
             self.next = List(page.metadata.continue_)
-            return []
+            return [self._connected()]
         listed = inputs.Listed(self._kind, tuple(self._page), seen_ns)
         self._page = []
         self.next = Watch(page.metadata.resource_version)
-        return [listed]
+        return [self._connected(), listed]
 
     def watching(self) -> list[inputs.Input]:
         """The watch has begun (HTTP 200)."""
         self._rest = b""
         self._heard = False
-        return [inputs.Recovered(self._kind)]
+        return [self._connected(), inputs.Recovered(self._kind)]
 
     def take_chunk(self, chunk: bytes, seen_ns: int) -> list[inputs.Input]:
         """Bytes of a running watch, cut anywhere. After a list is due (`next`) the rest is void."""
@@ -99,14 +101,23 @@ class Course:
         self._failures, self.delay_s = 0, 0.0
         return []
 
-    def lost(self, reason: str, lasted_s: float) -> list[inputs.Input]:
-        """The connection broke `lasted_s` after the request."""
-        if lasted_s >= QUICK_S:
-            self._failures = 0
-        return self.fail(reason)
-
     def refused(self, status: int, reason: str) -> list[inputs.Input]:
         """An HTTP status other than 200."""
+        return [self._connected(), *self._take_refusal(status, reason)]
+
+    def lost(self, reason: str, lasted_s: float) -> list[inputs.Input]:
+        """No connection, or it broke `lasted_s` after the request."""
+        if lasted_s >= QUICK_S:
+            self._failures = 0
+        self._back_off()
+        return [inputs.Broken(API, reason, self._kind)]
+
+    def fail(self, reason: str) -> list[inputs.Input]:
+        """An answer that can't be used: the same request again, later."""
+        self._back_off()
+        return [inputs.Broken(self._kind, reason)]
+
+    def _take_refusal(self, status: int, reason: str) -> list[inputs.Input]:
         if status == GONE_STATUS:
             return self._relist("")
         if status == MISSING_STATUS and isinstance(self.next, List):
@@ -116,11 +127,12 @@ class Course:
             return self._relist("")
         return self.fail(f"{status} {reason}")
 
-    def fail(self, reason: str) -> list[inputs.Input]:
-        """No answer, or none that can be used: the same request again, later."""
+    def _back_off(self) -> None:
         self._failures += 1
         self.delay_s = min(MAX_DELAY_S, FIRST_DELAY_S * 2 ** min(self._failures - 1, 10))
-        return [inputs.Broken(self._kind, reason)]
+
+    def _connected(self) -> inputs.Recovered:
+        return inputs.Recovered(API, self._kind)
 
     def _relist(self, reason: str) -> list[inputs.Input]:
         """List from the beginning. An expired version is everyday life, and not worth a line."""

@@ -38,18 +38,21 @@ class Vanished(msgspec.Struct, frozen=True, gc=False):
 
 
 class Broken(msgspec.Struct, frozen=True, gc=False):
-    """The source can't see `kind` for now (or, for a directory, one file of it). What was seen stays in
-    force. `origin`: what of the source, for people and to tell one trouble from another.
+    """The source, or a part of it, can't be seen for now. What was seen stays in force. `origin`: what of the
+    source (a kind, a file, the API server), for people and to tell one trouble from another. `part`: who
+    noticed, where several share an origin: they make one trouble, which ends when it has for each.
     """
 
     origin: str
     reason: str
+    part: str = ""
 
 
 class Recovered(msgspec.Struct, frozen=True, gc=False):
-    """The trouble of `origin` is over."""
+    """The trouble of `origin` is over, for `part`."""
 
     origin: str
+    part: str = ""
 
 
 class Published(msgspec.Struct, frozen=True, gc=False):

@@ -89,9 +89,9 @@ class Mirror:
             case inputs.Reported():
                 self._orphans.take(each)
             case inputs.Broken():
-                self._remarks += self._complaints.broken(each.origin, each.reason)
+                self._remarks += self._complaints.broken(each)
             case inputs.Recovered():
-                self._remarks += self._complaints.recovered(each.origin)
+                self._remarks += self._complaints.recovered(each.origin, each.part)
 
     def _take_seen(self, event: inputs.Seen) -> None:
         self._remarks += self._complaints.about(event.object)
@@ -128,7 +128,8 @@ class Mirror:
     def _take_missing(self, listed: inputs.Listed, now: float) -> None:
         since = self._missing_since.setdefault(listed.kind, now)
         if since == now:
-            self._remarks += self._complaints.broken(listed.kind, "the API doesn't know this kind")
+            trouble = inputs.Broken(listed.kind, "the API doesn't know this kind")
+            self._remarks += self._complaints.broken(trouble)
 
     def _give_up_missing(self, now: float) -> None:
         """Missing means none: at once if no facts of it are stored, else when it has lasted."""

@@ -1,0 +1,110 @@
+"""One real kube-apiserver with etcd and one nats-server for all tests here; each test has its own objects."""
+
+import asyncio
+import json
+import os
+import pathlib
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+
+from ebbgate_bus.contracts import facts, streams, subjects
+from ebbgate_bus.contracts.envelope import Stored
+from ebbgate_bus.runtime import connection, follower, jetstream
+from ebbgate_lab import apiserver, processes
+
+WITHIN_S = 30.0
+
+
+@pytest.fixture(scope="session")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[apiserver.ApiServer]:
+    """The API server; tests may restart it, and leave it running."""
+    server = apiserver.ApiServer(tmp_path_factory.mktemp("kubernetes"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+class Watcher:
+    """The watcher as a process on a NATS of its own, and a look at what it published."""
+
+    def __init__(self, folder: pathlib.Path, api: apiserver.ApiServer) -> None:
+        port, *_ = apiserver.free_ports()
+        self.url = f"nats://127.0.0.1:{port}"
+        self.nats = processes.nats_server(folder, host="127.0.0.1", port=port)
+        self.nats.start()
+        processes.until_listening("127.0.0.1", port)
+        arguments = ["--nats", self.url, "--name", "w", *api.watcher_arguments()]
+        self.process = processes.Process(
+            "watcher", processes.module("ebbgate_watcher", *arguments), log=folder / "watcher.log"
+        )
+        self.bus: connection.Bus | None = None
+
+    async def connect(self) -> None:
+        self.bus = await connection.connect(self.url, name="test")
+        await jetstream.ensure_streams(self.bus)
+
+    async def close(self) -> None:
+        self.process.stop()
+        if self.bus:
+            await self.bus.close()
+        self.nats.kill()
+
+    def pause(self) -> None:
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.process.pid, signal.SIGCONT)
+
+    async def stored(self) -> dict[str, Stored]:
+        """What FACT holds: subject → message, tombstones included."""
+        assert self.bus is not None
+        filters = [f"{subjects.ROOT}.fact.>", f"{subjects.ROOT}.synced.>"]
+        return {message.subject: message for message in await follower.read(self.bus, streams.FACT, filters)}
+
+    async def until(self, holds: Callable[[dict[str, Stored]], bool]) -> dict[str, Stored]:
+        deadline = time.monotonic() + WITHIN_S
+        while not holds(stored := await self.stored()):
+            assert time.monotonic() < deadline, sorted(stored)
+            assert self.process.running, self.process.log.read_text()
+            await asyncio.sleep(0.02)
+        return stored
+
+    async def until_present(self, *wanted: str) -> dict[str, Stored]:
+        return await self.until(
+            lambda stored: all(each in stored and stored[each].payload for each in wanted)
+        )
+
+    async def until_gone(self, *unwanted: str) -> dict[str, Stored]:
+        return await self.until(
+            lambda stored: all(each in stored and not stored[each].payload for each in unwanted)
+        )
+
+    async def until_synced(self) -> dict[str, Stored]:
+        await self.until_present(*map(subjects.synced, facts.KINDS))
+        return await self.stored()  # anew: the facts may have been read before the last of them came
+
+    def events(self, event: str) -> list[dict[str, object]]:
+        lines = [json.loads(line) for line in self.process.log.read_text().splitlines()]
+        return [line for line in lines if line["event"] == event]
+
+    async def until_logged(self, event: str, count: int = 1) -> list[dict[str, object]]:
+        async with asyncio.timeout(WITHIN_S):
+            while len(found := self.events(event)) < count:
+                await asyncio.sleep(0.02)
+        return found
+
+
+@pytest.fixture
+async def watcher(tmp_path: pathlib.Path, api: apiserver.ApiServer) -> AsyncIterator[Watcher]:
+    """Not started yet."""
+    watcher = Watcher(tmp_path, api)
+    try:
+        await watcher.connect()
+        yield watcher
+    finally:
+        await watcher.close()
