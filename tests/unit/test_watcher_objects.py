@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
+
 from ebbgate_bus.contracts import codec, facts
 from ebbgate_watcher.core import objects
 
@@ -294,7 +295,7 @@ def test_json_that_is_cut_off_is_unusable() -> None:
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda path: path.stem)
 def test_every_object_of_a_story_is_a_fact_but_the_one_without_name(story: pathlib.Path) -> None:
-    steps = yaml.safe_load(story.read_text())["steps"]
+    steps = yaml.load(story.read_text(), Loader=yaml.CSafeLoader)["steps"]
     seen = [objects.normalise(manifest) for step in steps for manifest in step.get("apply", ())]
     unusable = [each for each in seen if isinstance(each, objects.Unusable)]
     assert seen

@@ -90,7 +90,7 @@ class Mirror:
                 self._orphans.take(each)
             case inputs.Broken():
                 self._remarks += self._complaints.broken(each)
-            case inputs.Recovered():
+            case _:  # Recovered: mypy knows that nothing else is left
                 self._remarks += self._complaints.recovered(each.origin, each.part)
 
     def _take_seen(self, event: inputs.Seen) -> None:

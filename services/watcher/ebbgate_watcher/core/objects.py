@@ -85,7 +85,7 @@ def read(fact_kind: str, raw: bytes | msgspec.Raw) -> Observed | Unusable:
 
 def version_of(raw: bytes | msgspec.Raw) -> str:
     """The resourceVersion of any object, or empty. All that a bookmark has."""
-    return _metadata(raw).resource_version or ""
+    return _name(raw).resource_version or ""
 
 
 def _read(kind: _Kind, raw: bytes | msgspec.Raw) -> Observed | Unusable:
@@ -100,7 +100,7 @@ def _read(kind: _Kind, raw: bytes | msgspec.Raw) -> Observed | Unusable:
     notes: list[str] = []
     head = _head(kind, metadata, notes)
     try:
-        subject = _subject(kind, head)
+        subject = _subject(kind, head.namespace, head.name)
     except ValueError as error:
         return Unusable("", kind.fact, _display_name(raw), str(error), version)
     fact = kind.build(head, shape, notes)
@@ -121,31 +121,31 @@ def _head(kind: _Kind, metadata: shapes.Metadata, notes: list[str]) -> _Head:
     )
 
 
-def _subject(kind: _Kind, head: _Head) -> str:
-    if not head.name:
+def _subject(kind: _Kind, namespace: str, name: str) -> str:
+    if not name:
         raise ValueError("it has no name")
-    ids = (head.namespace, head.name) if kind.namespaced else (head.name,)
-    return subjects.fact(kind.fact, *ids)
+    return subjects.fact(kind.fact, *((namespace, name) if kind.namespaced else (name,)))
 
 
 def _subject_or_none(kind: _Kind, raw: bytes | msgspec.Raw) -> str:
     """The subject of an object whose structure is wrong elsewhere: its last good version may be stored."""
+    named = _name(raw)
     try:
-        return _subject(kind, _head(kind, _metadata(raw), []))
+        return _subject(kind, named.namespace or "default", named.name or "")
     except ValueError:
         return ""
 
 
 def _display_name(raw: bytes | msgspec.Raw) -> str:
-    metadata = _metadata(raw)
-    return "/".join(part for part in (metadata.namespace, metadata.name) if part)
+    named = _name(raw)
+    return "/".join(part for part in (named.namespace, named.name) if part)
 
 
-def _metadata(raw: bytes | msgspec.Raw) -> shapes.Metadata:
+def _name(raw: bytes | msgspec.Raw) -> shapes.Name:
     try:
-        return _named.decode(raw).metadata or shapes.Metadata()
+        return _named.decode(raw).metadata or shapes.Name()
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return shapes.Metadata()
+        return shapes.Name()
 
 
 def _pod(head: _Head, shape: shapes.Pod, notes: list[str]) -> facts.Pod:
@@ -220,7 +220,7 @@ def _interface(shape: shapes.Interface, notes: list[str]) -> facts.Interface:
 
 
 _type_meta = msgspec.json.Decoder(shapes.TypeMeta)
-_named = msgspec.json.Decoder(shapes.Object)
+_named = msgspec.json.Decoder(shapes.Named)
 
 
 def _kind(fact: str, api_version: str, shape: type[Any], build: _Build, *, namespaced: bool = False) -> _Kind:

@@ -29,6 +29,18 @@ class Object(Shape):
     metadata: Metadata | None = None
 
 
+class Name(Shape):
+    name: str | None = None
+    namespace: str | None = None
+    resource_version: str | None = None
+
+
+class Named(Shape):
+    """Only what tells which object it is: to be read where something else of it is wrong."""
+
+    metadata: Name | None = None
+
+
 class PodIp(Shape):
     ip: str | None = None
 
@@ -101,7 +113,6 @@ class TypeMeta(Shape):
 
     api_version: str | None = None
     kind: str | None = None
-    metadata: msgspec.Raw = NOTHING
 
 
 class ListMetadata(Shape):

@@ -16,7 +16,7 @@ import watchfiles
 from ebbgate_watcher.core import inputs, manifests
 from ebbgate_watcher.io import sources
 
-SETTLE_MS = 20
+SETTLE_MS = 10
 """A burst of events is over when none came for so long."""
 LOOK_S = 1.0
 """Look at least so often: some file systems send no events, and those between two followings are missed."""
