@@ -100,6 +100,7 @@ class Resolver:
         try:
             decoded = codec.decode(message.subject, message.payload)
         except codec.Undecodable as error:
+            self._known.unreadable.add(message.subject)
             self._unreadable.append(answers.note("message.unreadable", reason=error))
             return
         if name is not None and name.kind == "status":

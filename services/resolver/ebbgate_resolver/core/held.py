@@ -82,8 +82,6 @@ class Held:
                 self.groups[name.ids[0]] = message
             case rows.PolicyInForce():
                 self.policies[name.ids[0]] = message
-            case _:
-                raise AssertionError(f"{name.kind} is looked into and has no place to be remembered")
 
     @property
     def revision(self) -> int:

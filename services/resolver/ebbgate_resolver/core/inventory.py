@@ -32,10 +32,13 @@ class Inventory:
         self.networks: dict[str, facts.NodeNetwork] = {}
         self.synced: dict[str, facts.Synced] = {}
         self.reports: dict[str, reports.Applied] = {}
+        self.unreadable: set[str] = set()
+        """Subjects that hold something, and nobody here knows what."""
 
     def fold(self, subject: str, message: Message | facts.Gone) -> None:
         """Subjects that are neither facts nor reports are none of the inventory's and pass it by."""
         name = subjects.parse(subject)
+        self.unreadable.discard(subject)
         if name is None or name.kind not in _MAPS:
             return
         kept: dict[object, object] = getattr(self, _MAPS[name.kind])
@@ -48,6 +51,7 @@ class Inventory:
     def forget_facts(self) -> None:
         for attribute in set(_MAPS.values()) - {"reports"}:
             setattr(self, attribute, {})
+        self.unreadable = set()
 
     def forget_reports(self) -> None:
         self.reports = {}

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from ebbgate_bus.contracts import facts, rows
+from ebbgate_bus.contracts import facts, rows, subjects
 from ebbgate_resolver.core import answers, inventory, policies
 
 
@@ -25,12 +25,15 @@ def judge(known: inventory.Inventory, held: Mapping[str, rows.PolicyInForce]) ->
     versions = Versions()
     for name, fact in sorted(known.policies.items()):
         _judge_one(versions, name, fact, held.get(name))
-    if not known.complete:
-        # A policy that hasn't been listed yet is not a policy that is gone.
-        for name, row in sorted(held.items()):
-            if name not in known.policies:
-                _put_in_force(versions, name, row)
+    for name, row in sorted(held.items()):
+        if name not in known.policies and not _is_gone(known, name):
+            _put_in_force(versions, name, row)
     return versions
+
+
+def _is_gone(known: inventory.Inventory, name: str) -> bool:
+    """One that hasn't been listed yet isn't gone, nor one whose fact can't be read."""
+    return known.complete and subjects.fact("policy", name) not in known.unreadable
 
 
 def _judge_one(versions: Versions, name: str, fact: facts.Policy, held: rows.PolicyInForce | None) -> None:
