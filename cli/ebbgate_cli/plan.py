@@ -7,7 +7,7 @@ import msgspec
 
 from ebbgate_bus.contracts import subjects
 from ebbgate_cli import world
-from ebbgate_resolver.core import listing
+from ebbgate_resolver.core import answers, listing
 from ebbgate_watcher.core import manifests, objects
 
 
@@ -47,6 +47,10 @@ def plan(files: Iterable[tuple[str, bytes]], node: str | None) -> Planned:
             warnings += [f"{origin}: {_named(seen)}: {warning}" for warning in seen.warnings]
             stage.put(seen)
     stage.settle()
+    if node is not None and node not in stage.nodes:
+        known = ", ".join(sorted(stage.nodes)) or "none"
+        troubles.append(f"--node {node}: no manifest has this node; there are: {known}")
+    warnings += [_text(note) for note in stage.notes if note.event != "policy.rejected"]
     for policy, reason in sorted(stage.rejected().items()):
         troubles.append(f"{origins[subjects.fact('policy', policy)]}: policy {policy}: {reason}")
     return Planned(stage.entries(node), tuple(troubles), tuple(warnings))
@@ -61,6 +65,11 @@ def _objects(
             troubles.append(f"{name}: can't be read: {file.broken}")
         for each in file.objects:
             yield name, each
+
+
+def _text(note: answers.Note) -> str:
+    """`pod.ignored: pod default/a, reason it has no IP address`."""
+    return f"{note.event}: " + ", ".join(f"{key} {value}" for key, value in note.fields.items())
 
 
 def _named(seen: objects.Observed) -> str:

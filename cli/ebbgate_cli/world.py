@@ -10,7 +10,7 @@ from collections.abc import Callable
 from ebbgate_bus.contracts import codec, facts, reports, rows, subjects
 from ebbgate_bus.contracts.envelope import Outgoing, Stored
 from ebbgate_bus.contracts.message import Message
-from ebbgate_resolver.core import engine, listing
+from ebbgate_resolver.core import answers, engine, listing
 from ebbgate_watcher.core import objects
 
 ROUNDS_MAX = 100
@@ -25,6 +25,7 @@ class World:
         self.resolver.epoch = 1
         self.now_s = 0.0
         self.verdicts: dict[str, reports.Verdict] = {}
+        self.notes: list[answers.Note] = []
         self._on_batch = on_batch
         self._uids: dict[str, str] = {}
         self._unusable_policies: dict[str, str] = {}
@@ -102,6 +103,7 @@ class World:
                 verdict := codec.decode(message.subject, message.payload), reports.Verdict
             ):
                 self.verdicts[message.subject] = verdict
+        self.notes += step.notes
         self.resolver.stored(step)
 
     def _report(self) -> None:

@@ -91,6 +91,18 @@ def test_what_cannot_be_used_is_named_and_the_rest_is_planned(folder: pathlib.Pa
     assert "nodes/all.yaml: policy egress-sample: is in again.yaml already" in said
 
 
+def test_what_is_ignored_is_said_and_an_unknown_node_is_an_error(folder: pathlib.Path) -> None:
+    metadata = {"name": "host", "labels": {"org": "empire", "class": "mediabot"}}
+    pod = {"kind": "Pod", "metadata": metadata, "spec": {"nodeName": "node1", "hostNetwork": True}}
+    (folder / "host.yaml").write_text(yaml.safe_dump(pod))
+    result = _plan(folder)
+    assert result.exit_code == 0
+    assert "pod.ignored: pod default/host, reason it is on the host's network" in result.stderr
+    result = _plan(folder, "--node", "moon")
+    assert result.exit_code == 1
+    assert "--node moon: no manifest has this node; there are: node1, node2" in result.stderr
+
+
 def test_no_rows_are_said_on_standard_error(tmp_path: pathlib.Path) -> None:
     result = _plan(tmp_path)
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "No entries found.\n")

@@ -289,11 +289,19 @@ def test_pods_that_are_no_endpoints() -> None:
         msgspec.structs.replace(POD, name="done", phase="Succeeded", ips=("10.1.0.2",)),
         msgspec.structs.replace(POD, name="failed", phase="Failed", ips=("10.1.0.3",)),
         msgspec.structs.replace(POD, name="early", ips=()),
+        msgspec.structs.replace(POD, name="starting", ips=(), phase="Pending"),
         msgspec.structs.replace(POD, name="lost", node="nowhere", ips=("10.1.0.4",)),
         msgspec.structs.replace(POD, name="odd", ips=("not an address",)),
     ]
-    resolver = objects.resolver_of(GW, SRC, NET, POLICY, *pods)
-    objects.step(resolver)
+    resolver = objects.resolver_of(GW, SRC, NET, POLICY, *pods, objects.node("bare"))
+    made = resolver.step(1.0)
+    resolver.stored(made)
+    said = {(note.event, note.fields.get("pod", note.fields.get("node"))) for note in made.notes}
+    assert said == {
+        ("pod.ignored", "default/host"),
+        ("pod.ignored", "default/early"),
+        ("node.ignored", "bare"),
+    }
     assert not [subject for subject in resolver.live_rows if ".endpoint." in subject]
 
 

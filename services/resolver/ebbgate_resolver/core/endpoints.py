@@ -35,17 +35,33 @@ def match(known: inventory.Inventory, in_force: Mapping[str, policies.Policy]) -
     # Pods of one workload have the same labels: asked once, a rollout of thousands costs one evaluation.
     by_nodes = any(rule.nodes.requirements for policy in candidates for rule in policy.rules)
     asked: dict[object, tuple[policies.Policy, ...]] = {}
-    for pod in sorted((pod for pod in known.pods.values() if _counts(pod, known)), key=_precedence):
+    for pod in sorted(known.pods.values(), key=_precedence):
+        if pod.node not in known.nodes or pod.phase in _ENDED:
+            continue
         key = (pod.namespace, frozenset(pod.labels.items()), pod.node if by_nodes else "")
         if key not in asked:
             asked[key] = tuple(policy for policy in candidates if chooses(policy, pod, known))
-        if members := asked[key]:
-            _add(matched, pod, members, owners)
+        if not asked[key]:
+            continue
+        if reason := _obstacle(pod):
+            matched.notes.extend(_ignored(pod, reason))
+        else:
+            _add(matched, pod, asked[key], owners)
     return matched
 
 
-def _counts(pod: facts.Pod, known: inventory.Inventory) -> bool:
-    return bool(pod.ips and pod.node in known.nodes and not pod.host_network and pod.phase not in _ENDED)
+def _obstacle(pod: facts.Pod) -> str:
+    """Why a pod that a policy chooses can't be an endpoint, or empty."""
+    if pod.host_network:
+        return "it is on the host's network, its packets have the node's address"
+    return "" if pod.ips else "it has no IP address"
+
+
+def _ignored(pod: facts.Pod, reason: str) -> list[answers.Note]:
+    """A pod that is just starting has no address yet, and that is nothing to talk about."""
+    if pod.phase == "Pending":
+        return []
+    return [answers.note("pod.ignored", pod=f"{pod.namespace}/{pod.name}", reason=reason)]
 
 
 def _precedence(pod: facts.Pod) -> tuple[bool, str, str, str]:

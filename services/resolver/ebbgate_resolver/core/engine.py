@@ -174,7 +174,7 @@ class Resolver:
         if not self._known.complete:
             additions = release.before_synced(changes, self._plan.rows, self._known)
             return additions, self._plan.rows | {change.subject: change.payload for change in additions}
-        if any(change.scope == subjects.ALL_SCOPE for change in changes):
+        if not resolution.retained or any(change.scope == subjects.ALL_SCOPE for change in changes):
             return changes, careful
         sources = self._plan.nodes_with_endpoints()
         counting = self._presence.counting(sources, now_s)

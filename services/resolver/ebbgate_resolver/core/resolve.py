@@ -46,6 +46,7 @@ class Resolution(msgspec.Struct, frozen=True):
     groups: dict[str, rows.Group]
     conflicts: tuple[routes.Conflict, ...] = ()
     slotless: frozenset[slots.Wish] = frozenset()
+    unreachable: tuple[str, ...] = ()
 
 
 def resolve(known: inventory.Inventory, previous: Previous, setting: Iterable[str] = ()) -> Resolution:
@@ -80,6 +81,7 @@ def resolve(known: inventory.Inventory, previous: Previous, setting: Iterable[st
         groups=grouped,
         conflicts=conflicts,
         slotless=frozenset(wishes - assigned.keys()),
+        unreachable=surroundings.unreachable(known),
     )
 
 
@@ -111,6 +113,9 @@ def notes(resolution: Resolution) -> list[answers.Note]:
         if not any(gateway.egress for gateway in found):
             reason = "no egress IP on its gateways" if found else "no node matches its gateway"
             said.append(answers.note("policy.unresolved", policy=name, reason=reason))
+    for node in resolution.unreachable:
+        reason = "it has no internal IPv4 address, so it can be neither gateway nor source"
+        said.append(answers.note("node.ignored", node=node, reason=reason))
     for node, ip in sorted(resolution.slotless):
         said.append(answers.note("slots.exhausted", node=node, egress_ip=ip))
     for lost in resolution.conflicts:

@@ -21,6 +21,11 @@ def peers(known: inventory.Inventory) -> dict[str, rows.Peer]:
     }
 
 
+def unreachable(known: inventory.Inventory) -> tuple[str, ...]:
+    """Nodes that can be neither peer nor gateway."""
+    return tuple(name for name, node in sorted(known.nodes.items()) if not gateways.address_of(node))
+
+
 def clusters(known: inventory.Inventory, setting: Iterable[str]) -> dict[str, rows.Cluster]:
     """Subject → row. Of several sources of one CIDR the first in the alphabet is named."""
     found: dict[str, str] = {}
