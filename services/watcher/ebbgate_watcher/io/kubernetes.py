@@ -5,10 +5,10 @@ and can't relist (seen in 37.0.2), and its models cost eighty times the CPU of o
 """
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from urllib.parse import urlencode
 
 import aiohttp
@@ -41,81 +41,84 @@ class Kubernetes:
 
     def __init__(self, kubeconfig: str | None = None) -> None:
         self._kubeconfig = kubeconfig
-        self._client: ApiClient | None = None
-        self._loading = asyncio.Lock()
 
     async def run(self, deliver: sources.Deliver) -> None:
+        async with asyncio.TaskGroup() as kinds:
+            for kind in PATHS:
+                kinds.create_task(_Kind(kind, self._kubeconfig).follow(deliver))
+
+
+class _Kind:
+    """One kind's requests, on a client of its own: it can be renewed without touching the others'."""
+
+    def __init__(self, kind: str, kubeconfig: str | None) -> None:
+        self._kind = kind
+        self._kubeconfig = kubeconfig
+        self._course = course.Course(kind)
+        self._client: ApiClient | None = None
+
+    async def follow(self, deliver: sources.Deliver) -> None:
         try:
-            async with asyncio.TaskGroup() as kinds:
-                for kind in PATHS:
-                    kinds.create_task(self._follow(kind, deliver))
+            while True:
+                await asyncio.sleep(self._course.delay_s * random.uniform(0.5, 1.0))
+                began = time.monotonic()
+                try:
+                    async with self._request() as response:
+                        await self._take(response, deliver)
+                except _FAILURES as error:
+                    await deliver(self._course.lost(_text(error), time.monotonic() - began))
         finally:
-            if self._client is not None:
-                await self._forget_client(self._client)
+            await self._forget_client()
 
-    async def _follow(self, kind: str, deliver: sources.Deliver) -> None:
-        walk = course.Course(kind)
-        while True:
-            await asyncio.sleep(walk.delay_s * random.uniform(0.5, 1.0))
-            began = time.monotonic()
-            try:
-                async with self._request(kind, walk.next) as response:
-                    await self._take(walk, response, deliver)
-            except TimeoutError as error:
-                lasted = time.monotonic() - began
-                quiet = lasted >= QUIET_S
-                await deliver(walk.ended(lasted) if quiet else walk.lost(_text(error), lasted))
-            except _FAILURES as error:
-                await deliver(walk.lost(_text(error), time.monotonic() - began))
-
-    async def _take(
-        self, walk: course.Course, response: aiohttp.ClientResponse, deliver: sources.Deliver
-    ) -> None:
-        if response.status != 200:
-            await deliver(walk.refused(response.status, course.reason_of(await response.read())))
-        elif isinstance(walk.next, course.List):
+    async def _take(self, response: aiohttp.ClientResponse, deliver: sources.Deliver) -> None:
+        if response.status == UNAUTHORISED:
+            await self._forget_client()  # tokens and certificates are renewed in their files
+            await deliver(self._course.refused(response.status, "Unauthorized"))
+        elif response.status != 200:
+            await deliver(self._course.refused(response.status, course.reason_of(await response.read())))
+        elif isinstance(self._course.next, course.List):
             body = await response.read()
-            await deliver(walk.take_page(body, time.time_ns()))
+            await deliver(self._course.take_page(body, time.time_ns()))
         else:
-            began = time.monotonic()
-            await deliver(walk.watching())
-            async for chunk in response.content.iter_any():
-                if said := walk.take_chunk(chunk, time.time_ns()):
-                    await deliver(said)
-                if isinstance(walk.next, course.List):
-                    return
-            await deliver(walk.ended(time.monotonic() - began))
+            await self._watch(response, deliver)
 
-    @asynccontextmanager
-    async def _request(
-        self, kind: str, wanted: course.List | course.Watch
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _watch(self, response: aiohttp.ClientResponse, deliver: sources.Deliver) -> None:
+        began = time.monotonic()
+        await deliver(self._course.watching())
+        with contextlib.suppress(TimeoutError):  # quiet for QUIET_S: perhaps half open, so begun anew
+            async for chunk in response.content.iter_any():
+                if said := self._course.take_chunk(chunk, time.time_ns()):
+                    await deliver(said)
+                if isinstance(self._course.next, course.List):
+                    return
+        await deliver(self._course.ended(time.monotonic() - began))
+
+    @contextlib.asynccontextmanager
+    async def _request(self) -> AsyncIterator[aiohttp.ClientResponse]:
         client = await self._ready_client()
+        path = PATHS[self._kind]
         # Not compressed: unpacking costs more than the wire between a pod and its API server.
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-        await client.update_params_for_auth(headers, [], ["BearerToken"], PATHS[kind], "GET", None)
+        await client.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
         answer = await client.rest_client.request(
             "GET",
-            f"{client.configuration.host}{PATHS[kind]}?{_query(wanted)}",
+            f"{client.configuration.host}{path}?{_query(self._course.next)}",
             headers=headers,
             _request_timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=QUIET_S),
         )
         response: aiohttp.ClientResponse = answer.response
         try:
-            if response.status == UNAUTHORISED:  # certificates and tokens are renewed in their files
-                await self._forget_client(client)
             yield response
         finally:
             response.close()
 
     async def _ready_client(self) -> ApiClient:
-        async with self._loading:
-            if self._client is None:
-                try:
-                    self._client = ApiClient(await self._load())
-                except (ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-                    raise config.ConfigException(f"reading the kubeconfig: {_text(error)}") from error
-            return self._client
+        if self._client is None:
+            try:
+                self._client = ApiClient(await self._load())
+            except (ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+                raise config.ConfigException(f"reading the kubeconfig: {_text(error)}") from error
+        return self._client
 
     async def _load(self) -> Configuration:
         settings = Configuration()
@@ -125,10 +128,9 @@ class Kubernetes:
             config.load_incluster_config(client_configuration=settings)
         return settings
 
-    async def _forget_client(self, client: ApiClient) -> None:
-        current = client is self._client  # else another kind's request was faster
-        if current:
-            self._client = None
+    async def _forget_client(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
             await client.close()
 
 

@@ -1,0 +1,123 @@
+"""The Kubernetes source alone, where a whole watcher would need minutes: silence, renewed credentials."""
+
+import asyncio
+import contextlib
+import os
+import pathlib
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import pytest
+
+from ebbgate_lab import apiserver
+from ebbgate_watcher.core import course, inputs
+from ebbgate_watcher.io import kubernetes
+
+WITHIN_S = 20.0
+
+
+class Heard:
+    """What the source delivered."""
+
+    def __init__(self) -> None:
+        self.inputs: list[inputs.Input] = []
+        self._stirred = asyncio.Event()
+
+    async def deliver(self, arrived: Sequence[inputs.Input]) -> None:
+        self.inputs += arrived
+        self._stirred.set()
+
+    async def until(self, holds: Callable[[inputs.Input], bool]) -> None:
+        """Wait for an input that was not there yet when asked."""
+        known = len(self.inputs)
+        async with asyncio.timeout(WITHIN_S):
+            while not any(map(holds, self.inputs[known:])):
+                self._stirred.clear()
+                await self._stirred.wait()
+
+
+@contextlib.asynccontextmanager
+async def following(kubeconfig: str | None) -> AsyncIterator[Heard]:
+    heard = Heard()
+    task = asyncio.ensure_future(kubernetes.Kubernetes(kubeconfig).run(heard.deliver))
+    try:
+        yield heard
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def broken(each: inputs.Input) -> bool:
+    return isinstance(each, inputs.Broken)
+
+
+def recovered(each: inputs.Input) -> bool:
+    return each == inputs.Recovered(course.API, "node")
+
+
+def listed(each: inputs.Input) -> bool:
+    return isinstance(each, inputs.Listed) and each.kind == "node"
+
+
+async def test_a_server_that_fell_silent_is_noticed_and_heard_again(
+    api: apiserver.ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubernetes, "QUIET_S", 1.0)
+    monkeypatch.setattr(kubernetes, "CONNECT_S", 1.0)
+    async with following(str(api.kubeconfig())) as heard:
+        await heard.until(listed)
+        os.kill(api.api.pid, signal.SIGSTOP)
+        try:
+            await heard.until(broken)
+        finally:
+            os.kill(api.api.pid, signal.SIGCONT)
+        await heard.until(recovered)
+        api.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "after-silence"}})
+        await heard.until(
+            lambda each: isinstance(each, inputs.Seen) and "after-silence" in each.object.subject
+        )
+        api.delete({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "after-silence"}})
+        await heard.until(lambda each: isinstance(each, inputs.Vanished))
+
+
+async def test_a_quiet_watch_is_begun_anew_without_a_word(
+    api: apiserver.ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubernetes, "QUIET_S", 1.0)
+    async with following(str(api.kubeconfig())) as heard:
+        await heard.until(listed)
+        await heard.until(recovered)
+        await heard.until(recovered)
+        assert not any(map(broken, heard.inputs))
+        assert len([each for each in heard.inputs if listed(each)]) == 1
+
+
+async def test_credentials_that_are_renewed_in_their_file_are_read_again(
+    api: apiserver.ApiServer, tmp_path: pathlib.Path
+) -> None:
+    good = api.kubeconfig().read_text()
+    path = tmp_path / "kubeconfig"
+    path.write_text(good.replace('"token": "', '"token": "no-'))
+    async with following(str(path)) as heard:
+        await heard.until(lambda each: isinstance(each, inputs.Broken) and "401" in each.reason)
+        path.write_text(good)
+        await heard.until(listed)
+
+
+@pytest.mark.parametrize("content", [None, "", "a: [", "clusters: 1", "{}"])
+async def test_a_kubeconfig_that_cannot_be_read_is_waited_for(
+    api: apiserver.ApiServer, tmp_path: pathlib.Path, content: str | None
+) -> None:
+    path = tmp_path / "kubeconfig"
+    if content is not None:
+        path.write_text(content)
+    async with following(str(path)) as heard:
+        await heard.until(broken)
+        path.write_text(api.kubeconfig().read_text())
+        await heard.until(listed)
+
+
+async def test_outside_a_cluster_without_kubeconfig_the_trouble_is_named() -> None:
+    async with following(None) as heard:
+        await heard.until(lambda each: isinstance(each, inputs.Broken) and "ervice" in each.reason)
