@@ -51,6 +51,20 @@ def test_a_policy_on_its_way_and_arrived() -> None:
     assert verdict.nodes_programmed == ("gw", "src")
 
 
+def test_a_policy_stays_programmed_while_others_change() -> None:
+    resolver = objects.resolver_of(GW, SRC, NET, POD, POLICY)
+    for _ in range(3):
+        objects.step(resolver)
+        resolver.fold([objects.stored(objects.applied(resolver, name)) for name in ("gw", "src")])
+    objects.step(resolver)
+    behind = [objects.stored(objects.applied(resolver, name, all_revision=0)) for name in ("gw", "src")]
+    other = objects.policy("q", "1.0.0.0/8", selectors=[{"podSelector": {"matchLabels": {"no": "pod"}}}])
+    resolver.fold([*behind, objects.stored(other), objects.stored(objects.node("n", "10.0.0.3"))])
+    assert subjects.verdict("p") not in {message.subject for message in resolver.step(2.0).verdicts}
+    resolver.fold([objects.stored(objects.pod("b", "src", "10.1.0.2"))])
+    assert _condition(_verdict(resolver), "Programmed") == (False, "Waiting", "not yet applied by src")
+
+
 def test_a_rejected_update_names_field_reason_and_what_is_in_force() -> None:
     resolver = objects.resolver_of(GW, SRC, NET, POD, POLICY)
     _verdict(resolver)

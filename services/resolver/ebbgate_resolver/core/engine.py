@@ -17,6 +17,7 @@ from ebbgate_resolver.core import (
     diff,
     held,
     inventory,
+    ledger,
     presence,
     release,
     resolve,
@@ -56,6 +57,7 @@ class Resolver:
         self._verdicts: dict[str, bytes] = {}
         self._freed: dict[slots.Place, Freed] = {}
         self._presence = presence.Presence()
+        self._ledger = ledger.Ledger()
         self._heard: set[str] = set()
         self._cause: dict[str, str] = {}
         self._unreadable: list[answers.Note] = []
@@ -189,7 +191,8 @@ class Resolver:
         self, resolution: resolve.Resolution, batches: tuple[tuple[Outgoing, ...], ...]
     ) -> tuple[Outgoing, ...]:
         after = verdicts.commits_after(self._plan, batches)
-        progress = verdicts.Progress(self._known, resolution, after)
+        programmed = self._ledger.programmed(resolution, ledger.up_to_date(self._known, after))
+        progress = verdicts.Progress(self._known, resolution, programmed)
         wanted = {
             subjects.verdict(name): codec.encode(verdicts.verdict(name, progress))
             for name in sorted(self._known.policies)

@@ -18,11 +18,11 @@ _NAMED_MAX = 5
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """What programming is judged by: the Commits as they are after this step."""
+    """`programmed`: policy → nodes that have its rows in their kernel."""
 
     known: inventory.Inventory
     resolution: resolve.Resolution
-    commits: dict[str, rows.Commit]
+    programmed: dict[str, set[str]]
 
 
 def verdict(name: str, progress: Progress) -> reports.Verdict:
@@ -31,7 +31,7 @@ def verdict(name: str, progress: Progress) -> reports.Verdict:
     resolution = progress.resolution
     kept = resolution.versions.kept.get(name)
     wanted = tuple(sorted(_nodes(name, resolution)))
-    programmed = tuple(node for node in wanted if _has_applied(node, progress))
+    programmed = tuple(node for node in wanted if node in progress.programmed.get(name, ()))
     return reports.Verdict(
         policy=name,
         uid=fact.uid,
@@ -39,7 +39,7 @@ def verdict(name: str, progress: Progress) -> reports.Verdict:
         in_force=kept.generation if kept else 0,
         conditions=(
             _accepted(name, resolution),
-            *(_of_version_in_force(name, progress, set(wanted) - set(programmed)) if kept else ()),
+            *(_of_version_in_force(name, resolution, set(wanted) - set(programmed)) if kept else ()),
         ),
         gateways=tuple(map(_serving, resolution.chosen.get(name, ()))),
         pods=len(resolution.matched.pods.get(name, ())),
@@ -52,15 +52,6 @@ def _nodes(name: str, resolution: resolve.Resolution) -> set[str]:
     """Those where something of the policy is to be installed: its pods' and its gateways'."""
     serving = {gateway.node for gateway in resolution.chosen.get(name, ()) if gateway.egress}
     return serving | resolution.matched.nodes.get(name, set())
-
-
-def _has_applied(node: str, progress: Progress) -> bool:
-    report = progress.known.report(node)
-    all_commit = progress.commits.get(subjects.ALL_SCOPE)
-    node_commit = progress.commits.get(subjects.node_scope(node))
-    if report is None or all_commit is None or node_commit is None:
-        return False
-    return report.all_revision >= all_commit.revision and report.node_revision >= node_commit.revision
 
 
 def _serving(gateway: gateways.Gateway) -> reports.ServingGateway:
@@ -80,8 +71,9 @@ def _accepted(name: str, resolution: resolve.Resolution) -> Condition:
     return _condition("Accepted", False, "Rejected", f"{rejected.field}: {rejected.reason}; {outcome}")
 
 
-def _of_version_in_force(name: str, progress: Progress, missing: set[str]) -> tuple[Condition, ...]:
-    resolution = progress.resolution
+def _of_version_in_force(
+    name: str, resolution: resolve.Resolution, missing: set[str]
+) -> tuple[Condition, ...]:
     return (
         _gateway_found(name, resolution),
         _egress_ip_ready(name, resolution),
