@@ -19,7 +19,7 @@ def _machine() -> None:
 @pytest.fixture
 def rig(_machine: None, tmp_path: pathlib.Path) -> Iterator[rigs.Rig]:
     """Namespaces, nginx and nats-server; programmers are the test's to start."""
-    made = rigs.Rig(topology.Topology("ebt-"), tmp_path)
+    made = rigs.Rig(topology.Topology("ebk-"), tmp_path)
     try:
         made.lab.make()
         made.start_nginx()

@@ -66,7 +66,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, COUNTERS);
-	__type(key, __u32);
+	__type(key, enum counter); /* so that the names are in the BTF */
 	__type(value, __u64);
 } counters SEC(".maps");
 
@@ -91,7 +91,7 @@ _Static_assert(sizeof(struct path_key) == 16, "path_key");
 _Static_assert(sizeof(struct path) == 12, "path");
 _Static_assert(sizeof(struct meta) == 24, "meta");
 
-static __always_inline void count(__u32 which)
+static __always_inline void count(enum counter which)
 {
 	__u64 *value = bpf_map_lookup_elem(&counters, &which);
 

@@ -4,8 +4,8 @@ No prefix of the list may send a packet to a wrong egress IP or out unchanged: e
 every packet its old fate, its new one, or none. Guards come first and go last; whatever is looked up comes
 before what points to it, and goes after it; connections are forgotten when the new fate is in force:
 
-    guards → blackholes, device, programs, sysctls, routes, rules → peers, egress → paths → routes →
-    endpoints → covered, cluster → connections → endpoints, routes, paths → egress, its connections → peers
+    guards → blackholes, device, programs, sysctls, routes, rules → peers, egress, cluster → paths → routes →
+    endpoints → covered → connections → endpoints, routes, paths → egress, its connections → peers
 """
 
 import enum
@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
-from ebbgate_programmer.core import decisions, firewall, places
+from ebbgate_programmer.core import cidrs, decisions, firewall, places
 from ebbgate_programmer.core.kernelstate import (
     Device,
     EndpointValue,
@@ -196,8 +196,14 @@ def _differs_for_good(desired: Device, actual: Device) -> bool:
 
 def _rows(desired: KernelState, actual: KernelState) -> list[Change]:
     changed_slots = sorted(slot for slot, ip in actual.egress.items() if desired.egress.get(slot) != ip)
-    # Sets of nft in three steps: egress in, then (once look-ups are there) covered, at the end egress out.
-    opened = msgspec.structs.replace(actual, egress={**actual.egress, **desired.egress})
+    # Sets of nft in three steps: egress and cluster CIDRs in; covered, and cluster CIDRs out, once look-ups
+    # are there; at the end egress out. A destination that was and will be left alone is so throughout.
+    opened = msgspec.structs.replace(
+        actual,
+        egress={**actual.egress, **desired.egress},
+        cluster=cidrs.collapse(actual.cluster | desired.cluster),
+        cluster6=cidrs.collapse(actual.cluster6 | desired.cluster6),
+    )
     covering = msgspec.structs.replace(
         opened,
         covered=desired.covered,
@@ -283,7 +289,7 @@ def _fates(state: KernelState) -> dict[str, object]:
     for pod in state.covered:
         at = state.endpoints.get(pod)
         if at is None:
-            fates[pod] = None
+            fates[pod] = "dropped"
             continue
         paths = {group: state.paths.get(PathKey(group, at.bucket)) for group in groups.get(at.set, ())}
         fates[pod] = (whole.get(at.set), paths)

@@ -4,12 +4,11 @@ Parses only; objects in our tables that we didn't make show up as lines of `chai
 that the difference rebuilds the table.
 """
 
-import ipaddress
 from typing import Any
 
 import msgspec
 
-from ebbgate_programmer.core import firewall, marks
+from ebbgate_programmer.core import cidrs, firewall, marks
 
 
 class Read(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,22 +80,14 @@ def _guard_faults(egress: dict[int, str], held: dict[tuple[str, str], list[Any]]
 
 
 def _networks(found: list[Any]) -> frozenset[str]:
-    """In the form that lowering gives them: collapsed CIDRs."""
-    networks = [network for item in found for network in _network(item)]
-    v4 = [network for network in networks if isinstance(network, ipaddress.IPv4Network)]
-    v6 = [network for network in networks if isinstance(network, ipaddress.IPv6Network)]
-    collapsed = (*ipaddress.collapse_addresses(v4), *ipaddress.collapse_addresses(v6))
-    return frozenset(map(str, collapsed))
+    """In the form that lowering gives them."""
+    return cidrs.collapse(network for item in found for network in _network(item))
 
 
-def _network(item: Any) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+def _network(item: Any) -> list[str]:
     if isinstance(item, str):
-        return [ipaddress.ip_network(item)]
+        return [item]
     if "prefix" in item:
-        return [ipaddress.ip_network(f"{item['prefix']['addr']}/{item['prefix']['len']}")]
-    first, last = map(ipaddress.ip_address, item["range"])
-    if isinstance(first, ipaddress.IPv4Address) and isinstance(last, ipaddress.IPv4Address):
-        return list(ipaddress.summarize_address_range(first, last))
-    assert isinstance(first, ipaddress.IPv6Address)
-    assert isinstance(last, ipaddress.IPv6Address)
-    return list(ipaddress.summarize_address_range(first, last))
+        return [f"{item['prefix']['addr']}/{item['prefix']['len']}"]
+    first, last = item["range"]
+    return cidrs.between(first, last)

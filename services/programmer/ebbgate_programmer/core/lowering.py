@@ -13,7 +13,7 @@ import msgspec
 
 from ebbgate_bus.contracts import digests, rows
 from ebbgate_bus.contracts.reports import Problem
-from ebbgate_programmer.core import firewall, marks, places
+from ebbgate_programmer.core import cidrs, firewall, marks, places
 from ebbgate_programmer.core.desired import Desired
 from ebbgate_programmer.core.kernelstate import (
     Action,
@@ -75,8 +75,8 @@ def lower(desired: Desired, environment: Environment) -> Lowered:
         static(environment, interfaces),
         covered=frozenset([*(row.ip for row in v4), *(ip for ip in desired.blind if _is_v4(ip))]),
         covered6=covered6,
-        cluster=collapse(cidr for cidr in desired.cluster if ":" not in cidr),
-        cluster6=collapse(cidr for cidr in desired.cluster if ":" in cidr),
+        cluster=cidrs.collapse(cidr for cidr in desired.cluster if ":" not in cidr),
+        cluster6=cidrs.collapse(cidr for cidr in desired.cluster if ":" in cidr),
         egress={slot: row.egress_ip for slot, row in desired.egress.items() if _is_v4(row.egress_ip)},
         endpoints={row.ip: EndpointValue(set_ids[row.set], row.bucket) for row in v4 if row.set in set_ids},
         routes=_routes(desired, set_ids),
@@ -129,14 +129,6 @@ def set_id(routes: tuple[rows.Route, ...]) -> int:
 
 def group_id(uid: str) -> int:
     return int(digests.short_hash("group", uid), 16)
-
-
-def collapse(cidrs: Iterable[str]) -> frozenset[str]:
-    """Without overlaps and neighbours, as nft's interval sets need it and as they are read back."""
-    networks = [ipaddress.ip_network(cidr, strict=False) for cidr in cidrs]
-    v4 = [network for network in networks if isinstance(network, ipaddress.IPv4Network)]
-    v6 = [network for network in networks if isinstance(network, ipaddress.IPv6Network)]
-    return frozenset(map(str, (*ipaddress.collapse_addresses(v4), *ipaddress.collapse_addresses(v6))))
 
 
 _RULES = frozenset(
