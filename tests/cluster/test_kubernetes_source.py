@@ -84,12 +84,12 @@ async def test_a_server_that_fell_silent_is_noticed_and_heard_again(
 async def test_a_quiet_watch_is_begun_anew_without_a_word(
     api: apiserver.ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kubernetes, "QUIET_S", 1.0)
+    monkeypatch.setattr(kubernetes, "QUIET_S", 2.0)
     async with following(str(api.kubeconfig())) as heard:
         await heard.until(listed)
         await heard.until(recovered)
         await heard.until(recovered)
-        assert not any(map(broken, heard.inputs))
+        assert not [each for each in heard.inputs if broken(each)]
         assert len([each for each in heard.inputs if listed(each)]) == 1
 
 
