@@ -28,6 +28,7 @@ URL = "nats://10.168.60.10:4222"
 SITE = "http://10.168.60.13/"
 DEADLINE_S = 15.0
 SLOT = 77
+PROGRAMMER = (sys.executable, "-m", "ebbgate_programmer")
 
 NGINX = """
 daemon off; pid {home}/nginx.pid; error_log {home}/error.log; worker_processes 1;
@@ -158,7 +159,7 @@ class Rig:
             "--bpf-object",
             str(OBJECT),
         )
-        return (sys.executable, "-m", "ebbgate_programmer", command, *options)
+        return (*PROGRAMMER, command, *options)
 
     def start(self, node: str) -> None:
         """The programmer of `node`, in its namespace."""

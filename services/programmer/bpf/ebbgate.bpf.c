@@ -22,7 +22,7 @@
 /* From linux/bpf.h of kernel 6.6: older headers lack it. */
 #define EBB_TCX_NEXT -1
 #define EBB_TCX_DROP 2
-#define OUTER_TTL 64
+#define OUTER_TTL    64
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -109,7 +109,11 @@ static __always_inline void set_mark(struct __sk_buff *skb, __u32 field)
 	skb->mark = (skb->mark & ~MARK_MASK) | mark_of(field);
 }
 
-enum answer { ANSWER_STEER, ANSWER_EXCLUDE, ANSWER_DROP };
+enum answer {
+	ANSWER_STEER,
+	ANSWER_EXCLUDE,
+	ANSWER_DROP
+};
 
 /* The decision of core/decisions.py, from the same three tables. */
 static __always_inline enum answer decide(struct iphdr *ip, struct path **found)
@@ -257,7 +261,8 @@ static __always_inline int arrive(struct __sk_buff *skb, __u32 vni, __be32 from)
 		return EBB_TCX_DROP;
 	}
 	count(COUNT_ARRIVED);
-	/* Each ebbgate0 has its own MAC and the sender wrote its own into both fields: say that it is for us. */
+	/* Each ebbgate0 has its own MAC and the sender wrote its own into both fields: say that it is for us.
+	 */
 	bpf_skb_change_type(skb, PACKET_HOST);
 	return EBB_TCX_NEXT;
 }

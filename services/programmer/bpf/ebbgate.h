@@ -14,28 +14,29 @@
 #define EBBGATE_LAYOUT 1
 
 /* Sizes. A node runs 110 to 500 pods; the sets in use on one node have at most some thousand routes. */
-#define MAX_ENDPOINTS 65536 /* local pods with a policy: as many as nft's set `covered` takes */
-#define MAX_ROUTES 262144   /* 512 sets of one full chunk each; LPM nodes are allocated as used */
-#define MAX_PATHS 262144    /* 64 buckets x 4096 groups; allocated as used */
-#define MAX_PEERS 16384     /* three addresses for each of 5,000 nodes */
-#define MAX_RETURNS 262144  /* pods behind one gateway; LRU, 150,000 pods fit */
-#define MAX_REMEMBERED 256  /* interfaces whose rp_filter was raised */
+#define MAX_ENDPOINTS  65536  /* local pods with a policy: as many as nft's set `covered` takes */
+#define MAX_ROUTES     262144 /* 512 sets of one full chunk each; LPM nodes are allocated as used */
+#define MAX_PATHS      262144 /* 64 buckets x 4096 groups; allocated as used */
+#define MAX_PEERS      16384  /* three addresses for each of 5,000 nodes */
+#define MAX_RETURNS    262144 /* pods behind one gateway; LRU, 150,000 pods fit */
+#define MAX_REMEMBERED 256    /* interfaces whose rp_filter was raised */
 
 /* Action of a route. */
-#define ACTION_STEER 1
+#define ACTION_STEER   1
 #define ACTION_EXCLUDE 2
-#define ACTION_DROP 3
+#define ACTION_DROP    3
 
 /* Flag of a path: the gateway is this node; its slot is a mark, no tunnel. */
 #define PATH_LOCAL 1
 
-/* Marks, spread as core/marks.py tells: field f is (f & 0x7f) | ((f & 0xf80) << 1). Values below 16 are ours. */
-#define MARK_MASK 0x1f7f
-#define MARK_STEER 1
+/* Marks, spread as core/marks.py tells: field f is (f & 0x7f) | ((f & 0xf80) << 1). Values below 16 are ours.
+ */
+#define MARK_MASK    0x1f7f
+#define MARK_STEER   1
 #define MARK_RECLASS 2
-#define MARK_REPLY 3
-#define SLOT_MIN 16
-#define VNI_REPLY 1
+#define MARK_REPLY   3
+#define SLOT_MIN     16
+#define VNI_REPLY    1
 
 struct endpoint_key {
 	__be32 address;
@@ -49,7 +50,7 @@ struct endpoint {
 
 struct route_key {
 	__u32 prefixlen; /* 64 bits of set, then the CIDR's */
-	__u32 set_high;  /* two halves: a __u64 here would leave a hole before it */
+	__u32 set_high;	 /* two halves: a __u64 here would leave a hole before it */
 	__u32 set_low;
 	__be32 address;
 };

@@ -22,7 +22,7 @@ from ebbgate_programmer.core import (
     marks,
     places,
 )
-from ebbgate_programmer.io import bpf, conntrack, network, nft, objects, sysctls
+from ebbgate_programmer.io import bpf, conntrack, interfaces, network, nft, objects, sysctls
 
 _PACK: dict[changes.Map, tuple[Callable[..., bytes], Callable[..., bytes]]] = {
     changes.Map.ENDPOINT: (layout.pack_address, layout.pack_endpoint),
@@ -48,12 +48,10 @@ class Kernel:
         self.network.close()
 
     def environment(self, node: str, port: int) -> lowering.Environment:
-        return network.environment(
-            self.network, node=node, port=port, object_hash=objects.object_hash(self.source)
-        )
+        return interfaces.environment(node=node, port=port, object_hash=objects.object_hash(self.source))
 
     def interfaces(self) -> tuple[facts.Interface, ...]:
-        return self.network.read_interfaces()
+        return interfaces.read()
 
     def read(self, settings: Iterable[str] = ()) -> kernelstate.KernelState:
         """All that is ours. `settings`: the sysctls somebody wants to know of. Raises objects.OtherLayout."""
@@ -86,7 +84,7 @@ class Kernel:
         """Entries of the change that the kernel wouldn't take; the others it has. Raises Refused."""
         try:
             return _apply(change, self) or ()
-        except (bpf.Refused, network.Refused, nft.Refused, conntrack.Refused, objects.Unloadable) as error:
+        except (bpf.Refused, network.Refused, nft.Refused, objects.Unloadable) as error:
             raise Refused(str(error)) from error
         except OSError as error:
             raise Refused(f"{type(change).__name__}: {error}") from error

@@ -1,28 +1,27 @@
-"""rtnetlink: the device, rules and routes of ours, and what the node's interfaces are.
+"""rtnetlink: the device, rules and routes of ours.
 
-By pyroute2's IPRoute, which may not be used inside a running event loop: everything here runs in the kernel's
-worker thread. Reads give plain values of `kernelstate` and `facts`; writes make or remove one thing each.
+Reads by plain structs, as they are many; writes by pyroute2's IPRoute, as they are few. IPRoute may not be
+used inside a running event loop: everything here runs in the kernel's worker thread. Reads give values of
+`kernelstate`; writes make or remove one thing each.
 """
 
 import contextlib
 import errno
-import ipaddress
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+import struct
+from collections.abc import Iterator
 from typing import Any
 
 import pyroute2
 from pyroute2.netlink.exceptions import NetlinkError
 
-from ebbgate_bus.contracts import facts
-from ebbgate_programmer.core import lowering, places
+from ebbgate_programmer.core import places
 from ebbgate_programmer.core.kernelstate import Device, Rule, Way
+from ebbgate_programmer.io import interfaces, netlink
 
 _NOARP, _UP = 0x80, 0x1
 _BLACKHOLE = 6
-_MAIN = 254
-_UNUSABLE = 0x20 | 0x08 | 0x40  # deprecated, dadfailed, tentative
-_FAMILIES = ((socket.AF_INET, "ipv4"), (socket.AF_INET6, "ipv6"))
+_GET_RULE = 34
 
 
 class Refused(Exception):
@@ -50,46 +49,33 @@ class Network:
 
     def index(self, name: str = places.DEVICE) -> int:
         """0 if there is no such device."""
-        found = self.route.link_lookup(ifname=name)
-        return int(found[0]) if found else 0
+        try:
+            return socket.if_nametoindex(name)
+        except OSError:
+            return 0
 
     def read_device(self) -> Device | None:
-        index = self.index()
-        if not index:
+        link = next((link for link in interfaces.links() if link.name == places.DEVICE), None)
+        if link is None:
             return None
-        link = next(iter(self.route.get_links(index)))
-        addresses = [
-            f"{address.get_attr('IFA_LOCAL')}/{address['prefixlen']}"
-            for address in self.route.get_addr(index=index, family=socket.AF_INET)
-        ]
+        held = [cidr for index, cidr in interfaces.addresses() if index == link.index and ":" not in cidr]
         return Device(
-            mac=link.get_attr("IFLA_ADDRESS"),
-            mtu=link.get_attr("IFLA_MTU"),
-            address=" ".join(addresses),
-            form=_form(link),
-            up=bool(link["flags"] & _UP),
+            mac=link.mac, mtu=link.mtu, address=" ".join(held), form=_form(link), up=bool(link.flags & _UP)
         )
 
     def read_rules(self) -> frozenset[Rule]:
         """Those with our priorities, whatever else they say: a rule in our place is ours to put right."""
-        found = self.route.get_rules(family=socket.AF_INET)
-        return frozenset(_rule(rule) for rule in found if rule.get_attr("FRA_PRIORITY") in places.PRIORITIES)
+        request = struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
+        found = [_rule(payload) for payload in netlink.dump(netlink.ROUTE, _GET_RULE, request)]
+        return frozenset(rule for rule in found if rule.priority in places.PRIORITIES)
 
     def read_ways(self) -> frozenset[Way]:
-        ways = [
-            _way(route, self._name(route.get_attr("RTA_OIF")))
+        names = {link.index: link.name for link in interfaces.links()}
+        return frozenset(
+            _way(table, kind, parts, names)
             for table in places.TABLES
-            for route in self.route.get_routes(family=socket.AF_INET, table=table)
-        ]
-        return frozenset(ways)
-
-    def _name(self, index: int | None) -> str:
-        if not index:
-            return ""
-        try:
-            return str(next(iter(self.route.get_links(index))).get_attr("IFLA_IFNAME"))
-        except NetlinkError:  # went between two questions
-            return f"interface {index}"
+            for kind, parts in interfaces.routes(socket.AF_INET, table)
+        )
 
     def set_device(self, device: Device, *, replace: bool) -> None:
         """The device as it must be: made if absent, made anew if `replace`, else put right in place."""
@@ -164,77 +150,29 @@ class Network:
         with _asking(f"remove rule {rule.priority}", errno.ENOENT):
             self.route.rule("del", **_rule_request(rule))
 
-    def names(self) -> dict[str, str]:
-        """Every interface by its name and its alternative names."""
-        names: dict[str, str] = {}
-        for link in self.route.get_links():
-            name = link.get_attr("IFLA_IFNAME")
-            names.update({alternative: name for alternative in (name, *_alternatives(link))})
-        return names
 
-    def read_interfaces(self) -> tuple[facts.Interface, ...]:
-        """Those with a usable address, by index; lo and ebbgate0 are nobody's business."""
-        addresses: dict[int, list[str]] = {}
-        for family, _ in _FAMILIES:
-            for address in self.route.get_addr(family=family):
-                if _is_usable(address):
-                    addresses.setdefault(address["index"], []).append(_cidr(address))
-        defaults = self._default_routes()
-        links = [link for link in self.route.get_links() if link["index"] in addresses]
-        return tuple(
-            facts.Interface(
-                name=link.get_attr("IFLA_IFNAME"),
-                index=link["index"],
-                alt_names=tuple(sorted(_alternatives(link))),
-                addresses=tuple(addresses[link["index"]]),
-                default_route=tuple(name for _, name in _FAMILIES if link["index"] in defaults[name]),
-            )
-            for link in sorted(links, key=lambda link: int(link["index"]))
-            if link.get_attr("IFLA_IFNAME") not in ("lo", places.DEVICE)
-        )
-
-    def _default_routes(self) -> Mapping[str, Iterable[int]]:
-        """The interface of the best default route, per family: of several, the smallest metric."""
-        found: dict[str, list[int]] = {}
-        for family, name in _FAMILIES:
-            routes = [route for route in self.route.get_default_routes(family=family, table=_MAIN)]
-            routes = [route for route in routes if route.get_attr("RTA_OIF")]
-            best = min(routes, key=lambda route: route.get_attr("RTA_PRIORITY") or 0, default=None)
-            found[name] = [best.get_attr("RTA_OIF")] if best is not None else []
-        return found
-
-    def underlay_mtu(self) -> int:
-        """Of the interface with the IPv4 default route; without one, the smallest of those with addresses."""
-        interfaces = self.read_interfaces()
-        chosen = [each for each in interfaces if "ipv4" in each.default_route] or list(interfaces)
-        mtus = [self.mtu(each.index) for each in chosen]
-        return min(mtus, default=places.DEFAULT_MTU)
-
-    def mtu(self, index: int) -> int:
-        return int(next(iter(self.route.get_links(index))).get_attr("IFLA_MTU"))
-
-
-def _form(link: Any) -> str:
+def _form(link: interfaces.Link) -> str:
     """In the words of `lowering.device_form`, or in others if it is something else."""
-    about = link.get_attr("IFLA_LINKINFO")
-    kind = about.get_attr("IFLA_INFO_KIND") if about else "device"
-    data = about.get_attr("IFLA_INFO_DATA") if about else None
-    if kind != "vxlan" or data is None:
-        return str(kind)
+    about = dict(netlink.attributes(link.parts.get(18, b"")))
+    kind = netlink.text(about.get(1))
+    if kind != "vxlan":
+        return kind or "device"
+    data = dict(netlink.attributes(about.get(2, b"")))
     words = [
-        "external" if data.get_attr("IFLA_VXLAN_COLLECT_METADATA") else "fixed",
-        "learning" if data.get_attr("IFLA_VXLAN_LEARNING") else "nolearning",
-        "noarp" if link["flags"] & _NOARP else "arp",
+        "external" if netlink.number(data.get(25)) else "fixed",
+        "learning" if netlink.number(data.get(7)) else "nolearning",
+        "noarp" if link.flags & _NOARP else "arp",
     ]
-    return f"vxlan {' '.join(words)} port {data.get_attr('IFLA_VXLAN_PORT')}"
+    return f"vxlan {' '.join(words)} port {int.from_bytes(data.get(15, b''), 'big')}"
 
 
-def _rule(rule: Any) -> Rule:
+def _rule(payload: bytes) -> Rule:
+    parts = dict(netlink.attributes(payload[12:]))
     return Rule(
-        priority=rule.get_attr("FRA_PRIORITY"),
-        mark=rule.get_attr("FRA_FWMARK") or 0,
-        mask=rule.get_attr("FRA_FWMASK") or 0,
-        table=rule.get_attr("FRA_TABLE") or rule["table"],
+        priority=netlink.number(parts.get(6)),
+        mark=netlink.number(parts.get(10)),
+        mask=netlink.number(parts.get(16)),
+        table=netlink.number(parts.get(15)) or payload[4],
     )
 
 
@@ -248,42 +186,13 @@ def _rule_request(rule: Rule) -> dict[str, Any]:
     }
 
 
-def _way(route: Any, device: str) -> Way:
-    encap = route.get_attr("RTA_ENCAP")
-    program = ""
-    if encap is not None and hasattr(encap, "get_attr") and encap.get_attr("LWT_BPF_IN"):
-        program = encap.get_attr("LWT_BPF_IN").get_attr("LWT_BPF_PROG_NAME") or "unnamed"
-    blackhole = route["type"] == _BLACKHOLE
+def _way(table: int, kind: int, parts: dict[int, bytes], names: dict[int, str]) -> Way:
+    encap = dict(netlink.attributes(parts.get(22, b"")))
+    program = dict(netlink.attributes(encap.get(1, b"")))
+    index = netlink.number(parts.get(4))
     return Way(
-        table=route.get_attr("RTA_TABLE"),
-        metric=route.get_attr("RTA_PRIORITY") or 0,
-        device="" if blackhole else device,
-        program=program,
-    )
-
-
-def _alternatives(link: Any) -> list[str]:
-    listed = link.get_attr("IFLA_PROP_LIST")
-    return [value for key, value in listed["attrs"] if key == "IFLA_ALT_IFNAME"] if listed else []
-
-
-def _is_usable(address: Any) -> bool:
-    flags = address.get_attr("IFA_FLAGS") or address["flags"]
-    ip = ipaddress.ip_address(_cidr(address).split("/")[0])
-    return not (flags & _UNUSABLE or ip.is_link_local or ip.is_loopback)
-
-
-def _cidr(address: Any) -> str:
-    ip = address.get_attr("IFA_LOCAL") or address.get_attr("IFA_ADDRESS")
-    return f"{ip}/{address['prefixlen']}"
-
-
-def environment(network: Network, *, node: str, port: int, object_hash: str) -> lowering.Environment:
-    """What lowering must know, as the kernel has it now."""
-    return lowering.Environment(
-        node=node,
-        underlay_mtu=network.underlay_mtu(),
-        port=port,
-        object_hash=object_hash,
-        interfaces=network.names(),
+        table=table,
+        metric=netlink.number(parts.get(6)),
+        device="" if kind == _BLACKHOLE else names.get(index, f"interface {index}"),
+        program=netlink.text(program.get(2)),
     )
