@@ -1,4 +1,6 @@
-"""The house's limits on size: files of at most 400 lines, functions of at most 50, the usual ones far shorter."""
+"""The house's limits on size: files of at most 400 lines, functions of at most 50, the usual ones far
+shorter.
+"""
 
 import ast
 import math

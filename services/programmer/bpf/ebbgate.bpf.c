@@ -261,8 +261,7 @@ static __always_inline int arrive(struct __sk_buff *skb, __u32 vni, __be32 from)
 		return EBB_TCX_DROP;
 	}
 	count(COUNT_ARRIVED);
-	/* Each ebbgate0 has its own MAC and the sender wrote its own into both fields: say that it is for us.
-	 */
+	/* Each ebbgate0 has its own MAC, and the sender wrote its own into both fields: say it is for us. */
 	bpf_skb_change_type(skb, PACKET_HOST);
 	return EBB_TCX_NEXT;
 }
