@@ -16,7 +16,7 @@ import watchfiles
 from ebbgate_watcher.core import inputs, manifests
 from ebbgate_watcher.io import sources
 
-SETTLE_MS = 10
+SETTLE_MS = 5
 """A burst of events is over when none came for so long."""
 LOOK_S = 1.0
 """Look at least so often: some file systems send no events, and those between two followings are missed."""
@@ -52,7 +52,7 @@ class Directory:
                     self._path,
                     watch_filter=None,
                     step=SETTLE_MS,
-                    debounce=10 * SETTLE_MS,
+                    debounce=20 * SETTLE_MS,
                     rust_timeout=int(LOOK_S * 1000),
                     yield_on_timeout=True,
                     recursive=True,
