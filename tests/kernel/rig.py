@@ -37,7 +37,7 @@ http {{
   access_log {home}/access.log; client_body_temp_path {home}/body; proxy_temp_path {home}/proxy;
   fastcgi_temp_path {home}/fastcgi; uwsgi_temp_path {home}/uwsgi; scgi_temp_path {home}/scgi;
   server {{ listen 10.168.60.13:80; location / {{ return 200 "$remote_addr"; }}
-    location /slow {{ root {home}; limit_rate 20k; }} }}
+    keepalive_requests 1000000; }}
 }}
 """
 
@@ -77,6 +77,17 @@ def node_rows(node: str, *, pod: str = "10.244.1.10", egress_ip: str = "10.168.6
         return {subjects.endpoint(node, pod): endpoint}
     egress = rows.Egress(egress_ip=egress_ip, interface="eth0", policies=("egress-sample",))
     return {subjects.egress(node, SLOT): egress}
+
+
+CONVERSATION = """
+import http.client, time
+connection = http.client.HTTPConnection("10.168.60.13", timeout=60)
+while True:
+    connection.request("GET", "/")
+    print(connection.getresponse().read().decode(), flush=True)
+    time.sleep(0.02)
+"""
+"""Requests without pause over one connection; ends with it."""
 
 
 class Plan:
@@ -137,11 +148,13 @@ class Rig:
             return subprocess.Popen(self.lab.inside(name, *argv), stdout=output, stderr=output, cwd=ROOT)
 
     def start_nginx(self) -> None:
-        (self.home / "slow").write_bytes(b"x" * 10_000_000)
         configuration = self.home / "nginx.conf"
         configuration.write_text(NGINX.format(home=self.home))
         os.chmod(self.home, 0o755)
         self._others.append(self.start_in("external", "nginx", "-c", str(configuration), log="nginx.log"))
+        end = time.monotonic() + DEADLINE_S
+        while self.curl("xwing", seconds=1) == "":
+            assert time.monotonic() < end, "nginx doesn't answer"
 
     def start_nats(self) -> None:
         server = shutil.which("nats-server", path=str(pathlib.Path(sys.executable).parent)) or "nats-server"
@@ -179,6 +192,17 @@ class Rig:
     def curl(self, pod: str, *, seconds: int = 3) -> str:
         """The address that nginx saw, or empty if there was no answer."""
         return self.lab.run(pod, "curl", "-s", "-m", str(seconds), SITE, check=False)
+
+    def converse(self, pod: str) -> subprocess.Popen[bytes]:
+        """One connection from `pod` that goes on until it breaks; `said(pod)` is what nginx saw."""
+        with (self.home / f"said-{pod}").open("wb") as output:
+            argv = self.lab.inside(pod, sys.executable, "-c", CONVERSATION)
+            talking = subprocess.Popen(argv, stdout=output, stderr=subprocess.DEVNULL)
+        self._others.append(talking)
+        return talking
+
+    def said(self, pod: str) -> list[str]:
+        return (self.home / f"said-{pod}").read_text().split()
 
     def stop(self) -> None:
         for process in (*self.programmers.values(), *self._others):
