@@ -202,7 +202,7 @@ async def _cold_start(scene: lab.Lab, name: str) -> float:
     """Seconds from exec to the log line that says that it has caught up."""
     process = scene.processes[name]
     process.kill()
-    ready = {"watcher": "watcher.synced", "resolver": "plan.claimed"}.get(name, "programmer.ready")
+    ready = {"watcher": "watcher.ready", "resolver": "plan.claimed"}.get(name, "programmer.ready")
     seen = process.log.read_text().count(f'"{ready}"')
     began = time.monotonic()
     scene.start(name)

@@ -4,21 +4,17 @@ The lab itself stays where it was started; only the socket is made inside the na
 to the namespace it was made in for as long as it lives.
 """
 
-import ctypes
 import http.client
 import json
 import pathlib
 import socket
 import ssl
-import threading
 from collections.abc import Callable
 from typing import Any
 
-from ebbgate_lab import processes
+from ebbgate_lab import namespaces
 
 TIMEOUT_S = 10.0
-_CLONE_NEWNET = 0x40000000
-_libc = ctypes.CDLL(None, use_errno=True)
 
 Condition = Callable[[], bool]
 
@@ -116,23 +112,5 @@ def _decode(body: bytes) -> dict[str, Any]:
 def _socket_inside(netns: str) -> socket.socket:
     if not netns:
         return socket.socket()
-    made: list[socket.socket] = []
-    errors: list[OSError] = []
-
-    def make() -> None:
-        # setns moves the calling thread only, and this one ends here.
-        try:
-            with (processes.NETNS_FOLDER / netns).open() as namespace:
-                if _libc.setns(namespace.fileno(), _CLONE_NEWNET) == 0:
-                    made.append(socket.socket())
-                else:
-                    errors.append(OSError(ctypes.get_errno(), f"entering the namespace {netns}"))
-        except OSError as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=make)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return made[0]
+    with namespaces.entered(netns):
+        return socket.socket()

@@ -6,6 +6,7 @@ publishes, so that order on the bus is the order of the steps; sources and follo
 
 import asyncio
 import functools
+import logging
 import time
 from collections.abc import Sequence
 
@@ -18,6 +19,8 @@ INBOX_LIMIT = 256
 """Deliveries waiting; beyond it sources wait, and the API server keeps the rest."""
 STEP_LIMIT = 256
 """Deliveries of one step: what a burst costs at most before the first of it is on the bus."""
+
+log = logging.getLogger("ebbgate_watcher")
 
 
 class _Inbox:
@@ -72,6 +75,7 @@ async def _turn(nats: connection.Bus, inbox: _Inbox, kinds: Sequence[str]) -> No
     reflection = mirror.Mirror(kinds)
     pipeline = publisher.Publisher(nats)
     await pipeline.start()
+    told = False
     while True:
         arrived: list[inputs.Input] = []
         if inbox.interrupted:
@@ -81,6 +85,9 @@ async def _turn(nats: connection.Bus, inbox: _Inbox, kinds: Sequence[str]) -> No
             wake_at = reflection.wake_at()
             arrived += await inbox.drain(None if wake_at is None else max(0.0, wake_at - time.monotonic()))
         await bus.carry_out(reflection.step(arrived, time.monotonic()), pipeline)
+        if reflection.ready and not told:
+            told = True
+            log.info("watcher.ready")
 
 
 def _source(chosen: settings.Settings) -> sources.Source:

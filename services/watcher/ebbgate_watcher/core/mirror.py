@@ -65,6 +65,11 @@ class Mirror:
             outputs.append(inputs.Publish(tuple(map(tombstone, removed))))
         return outputs
 
+    @property
+    def ready(self) -> bool:
+        """Every kind was listed, and what was published makes FACT agree with it."""
+        return self._stored is not None and self._synced.keys() >= set(self._kinds)
+
     def wake_at(self) -> float | None:
         """When something falls due that no input announces, or None."""
         if self._stored is None:
