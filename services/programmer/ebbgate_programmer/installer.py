@@ -45,6 +45,7 @@ class Installer:
         self._environment: lowering.Environment | None = None
         self._held: kernelstate.KernelState | None = None
         self._settled: kernelstate.KernelState | None = None
+        self._started = False
 
     def step(self, agreed: Pair | None, *, fresh: bool) -> Outcome:
         """One pass. `fresh`: something in the kernel may have changed since it was read last."""
@@ -68,7 +69,9 @@ class Installer:
             self._held = self._kernel.read(lowered.state.sysctls)
         todo = changes.diff(lowered.state, self._held, self._chains)
         drifted = bool(todo) and lowered.state == self._settled
-        problems = [*lowered.problems, *self._carry_out(todo, lowered), *_forwarding()]
+        stale = () if self._started else (changes.ForgetStale(tuple(lowered.state.covered), lowered.state),)
+        problems = [*lowered.problems, *self._carry_out((*todo, *stale), lowered), *_forwarding()]
+        self._started = True
         took_ms = (time.monotonic() - began) * 1000
         if todo:
             self._drain()

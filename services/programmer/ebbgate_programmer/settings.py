@@ -55,7 +55,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pin-path", default=environment("EBBGATE_PIN_PATH", ""), help="on a bpf filesystem")
     parser.add_argument("--bpf-object", default=environment("EBBGATE_BPF_OBJECT", "build/bpf/ebbgate.bpf.o"))
     parser.add_argument("--port", type=int, default=int(environment("EBBGATE_PORT", str(places.PORT))))
-    parser.add_argument("--resync", type=float, default=float(environment("EBBGATE_RESYNC", "5")))
+    parser.add_argument("--resync", type=float, default=float(environment("EBBGATE_RESYNC", "10")))
 
 
 def _default_pin_path(node: str) -> str:

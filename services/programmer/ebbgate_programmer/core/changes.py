@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
-from ebbgate_programmer.core import cidrs, decisions, firewall, places
+from ebbgate_programmer.core import cidrs, decisions, firewall, marks, places
 from ebbgate_programmer.core.kernelstate import (
     Device,
     EndpointValue,
@@ -124,6 +124,16 @@ class ForgetPods(msgspec.Struct, frozen=True):
     after: KernelState
 
 
+class ForgetStale(msgspec.Struct, frozen=True):
+    """Conntrack entries of `pods` whose mark disagrees with their fate by `held`.
+
+    For a start: the last programmer may have died after it moved endpoints and before it forgot connections.
+    """
+
+    pods: tuple[str, ...]
+    held: KernelState
+
+
 class ForgetSlots(msgspec.Struct, frozen=True):
     """Conntrack entries with these slots as their mark: their egress IP is gone."""
 
@@ -143,6 +153,7 @@ Change = (
     | Put
     | Drop
     | ForgetPods
+    | ForgetStale
     | ForgetSlots
 )
 
@@ -244,7 +255,7 @@ def may_go_on(change: Change) -> bool:
 
     Look-ups and sets build on each other; what is only taken away, or forgotten, can wait for the next time.
     """
-    return isinstance(change, Drop | ForgetPods | ForgetSlots | RemoveWay | RemoveRule)
+    return isinstance(change, Drop | ForgetPods | ForgetStale | ForgetSlots | RemoveWay | RemoveRule)
 
 
 def hold_back(rest: Iterable[Change], refused: Put, refusals: Refusals) -> list[Change]:
@@ -300,6 +311,19 @@ def survives(before: decisions.Tables, after: decisions.Tables, source: str, des
     """Whether a connection from pod `source` to the real `destination` keeps its fate."""
     old = decisions.decide(before, source, destination)
     return old == decisions.decide(after, source, destination)
+
+
+def is_stale(held: decisions.Tables, flow: tuple[str, str], field: int) -> bool:
+    """Whether a connection (pod, real destination) with this field of mark began under other tables."""
+    match decisions.decide(held, *flow).kind:
+        case decisions.Kind.UNTOUCHED:
+            return field in (marks.STEERED, marks.LOCAL)
+        case decisions.Kind.TUNNEL:
+            return field != marks.STEERED
+        case decisions.Kind.LOCAL:
+            return field != marks.LOCAL
+        case decisions.Kind.DROPPED:
+            return True
 
 
 def _put(which: Map, desired: Mapping[KeyT, ValueT], actual: Mapping[KeyT, ValueT]) -> list[Change]:

@@ -10,7 +10,7 @@ import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -19,6 +19,8 @@ from ebbgate_programmer.io import netlink
 _CTNETLINK = 1 << 8
 _GET, _DELETE = _CTNETLINK | 1, _CTNETLINK | 2
 _TUPLE_ORIG, _TUPLE_REPLY, _MARK, _ID, _ZONE, _MARK_MASK, _FILTER = 1, 2, 8, 12, 18, 21, 25
+_SOURCE = slice(16, 20)
+"""Header, then CTA_TUPLE_ORIG, CTA_TUPLE_IP and CTA_IP_V4_SRC begin: the kernel writes them in this order."""
 _HEADER = struct.pack(">BBH", socket.AF_INET, 0, 0)
 
 
@@ -31,15 +33,22 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     key: bytes
 
 
-def of_source(pod: str) -> list[Entry]:
-    """Entries whose original source is `pod`, IPv4."""
-    address = ipaddress.IPv4Address(pod).packed
-    wanted = netlink.nest(_TUPLE_ORIG, netlink.nest(1, netlink.attribute(1, address)))
+def of_sources(pods: Iterable[str]) -> list[Entry]:
+    """Entries whose original source is one of `pods`, IPv4.
+
+    A dump walks the whole table, 15 ms at 262,144 buckets, however little it finds: one pod's is filtered by
+    the kernel, several pods' are picked here out of one dump.
+    """
+    wanted = {ipaddress.IPv4Address(pod).packed for pod in pods}
+    only = next(iter(wanted)) if len(wanted) == 1 else b""
+    return list(_dump(_from(only) if only else b"", wanted))
+
+
+def _from(address: bytes) -> bytes:
     # ORIG_FLAGS: bit 0 says that the source address is to be compared (CTA_FILTER_F_CTA_IP_SRC).
-    wanted += netlink.nest(
-        _FILTER, netlink.attribute(1, struct.pack("=I", 1)) + netlink.attribute(2, struct.pack("=I", 0))
-    )
-    return [entry for entry in _dump(wanted) if entry.source == pod]
+    flags = netlink.attribute(1, struct.pack("=I", 1)) + netlink.attribute(2, struct.pack("=I", 0))
+    source = netlink.nest(_TUPLE_ORIG, netlink.nest(1, netlink.attribute(1, address)))
+    return source + netlink.nest(_FILTER, flags)
 
 
 def of_mark(mark: int, mask: int) -> list[Entry]:
@@ -63,9 +72,11 @@ def _remove(channel: socket.socket, entry: Entry) -> bool:
     return code == 0
 
 
-def _dump(wanted: bytes) -> Iterator[Entry]:
-    for payload in netlink.dump(netlink.NETFILTER, _GET, _HEADER + wanted):
-        yield _entry(payload[4:])
+def _dump(request: bytes, sources: frozenset[bytes] | set[bytes] = frozenset()) -> Iterator[Entry]:
+    """`sources`: only entries from there; empty: all. Told by fixed bytes, as there may be a million."""
+    for payload in netlink.dump(netlink.NETFILTER, _GET, _HEADER + request):
+        if not sources or payload[_SOURCE] in sources:
+            yield _entry(payload[4:])
 
 
 def _entry(body: bytes) -> Entry:

@@ -213,13 +213,23 @@ def _(change: changes.Drop, kernel: Kernel) -> None:
 @_apply.register
 def _(change: changes.ForgetPods, kernel: Kernel) -> None:
     before, after = decisions.Tables(change.before), decisions.Tables(change.after)
-    for pod in change.pods:
-        changed = [
+    found = conntrack.of_sources(change.pods)
+    conntrack.remove(
+        [entry for entry in found if not changes.survives(before, after, entry.source, entry.destination)]
+    )
+
+
+@_apply.register
+def _(change: changes.ForgetStale, kernel: Kernel) -> None:
+    tables = decisions.Tables(change.held)
+    found = conntrack.of_sources(change.pods)
+    conntrack.remove(
+        [
             entry
-            for entry in conntrack.of_source(pod)
-            if not changes.survives(before, after, pod, entry.destination)
+            for entry in found
+            if changes.is_stale(tables, (entry.source, entry.destination), marks.field_of(entry.mark))
         ]
-        conntrack.remove(changed)
+    )
 
 
 @_apply.register

@@ -28,15 +28,24 @@ def check(script: str) -> str:
 
 
 def read() -> list[bytes]:
-    """JSON of each of our tables that exists."""
+    """JSON of each of our tables that exists. Both are asked for at once: most of it is nft's start."""
     listings = []
-    for family in ("ip", "ip6"):
-        done = _run(("-j", "list", "table", family, places.NFT_TABLE), "")
-        if done.returncode == 0:
-            listings.append(done.stdout.encode())
-        elif "No such file" not in done.stderr:
-            raise Refused(f"nft: {_first_line(done.stderr)}")
+    asked = [_list(family) for family in ("ip", "ip6")]
+    for asking in asked:
+        listing, complaint = asking.communicate(timeout=TIMEOUT_S)
+        if asking.returncode == 0:
+            listings.append(listing)
+        elif b"No such file" not in complaint:
+            raise Refused(f"nft: {_first_line(complaint.decode())}")
     return listings
+
+
+def _list(family: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        ("nft", "-j", "list", "table", family, places.NFT_TABLE),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def remove() -> None:

@@ -1,0 +1,92 @@
+"""What may go on after the kernel refused something, and which connections a start finds stale."""
+
+import ipaddress
+
+import pytest
+
+from ebbgate_programmer.core import changes, decisions, firewall, lowering, marks
+from ebbgate_programmer.core.kernelstate import (
+    Action,
+    EndpointValue,
+    KernelState,
+    PathKey,
+    PathValue,
+    RouteKey,
+    RouteValue,
+)
+
+POD, WHOLE, LAME = "10.244.1.10", 1, 2
+ROUTE = changes.Put(changes.Map.ROUTE, ((RouteKey(LAME, 0, 0), RouteValue(Action.STEER, 7)),))
+ENDPOINTS = changes.Put(
+    changes.Map.ENDPOINT, ((POD, EndpointValue(LAME, 0)), ("10.244.1.11", EndpointValue(WHOLE, 0)))
+)
+
+
+def test_pods_are_not_moved_to_a_set_that_lacks_a_route() -> None:
+    (safe,) = changes.hold_back([ENDPOINTS], ROUTE, ((RouteKey(LAME, 0, 0), "full"),))
+    assert safe == changes.Put(changes.Map.ENDPOINT, ENDPOINTS.entries[1:])
+
+
+def test_nothing_that_a_pod_held_back_needs_is_taken_away() -> None:
+    rest = [
+        changes.Drop(changes.Map.ROUTE, (RouteKey(WHOLE, 0, 0),)),
+        changes.Drop(changes.Map.PATH, (PathKey(7, 0),)),
+        changes.Drop(changes.Map.ENDPOINT, (POD,)),
+    ]
+    assert changes.hold_back(rest, ROUTE, ((RouteKey(LAME, 0, 0), "full"),)) == rest[2:]
+
+
+def test_a_refused_path_holds_no_pod_back() -> None:
+    path = changes.Put(changes.Map.PATH, ((PathKey(7, 0), PathValue("10.168.60.12", 16)),))
+    assert changes.hold_back([ENDPOINTS], path, ((PathKey(7, 0), "full"),)) == [ENDPOINTS]
+
+
+@pytest.mark.parametrize(
+    ("change", "goes_on"),
+    [
+        (changes.SetSysctl("x", "2"), False),
+        (changes.UpdateSets((), ()), False),
+        (ROUTE, False),
+        (changes.Drop(changes.Map.PEER, ()), True),
+        (changes.ForgetSlots((16,)), True),
+    ],
+)
+def test_only_what_takes_away_may_be_skipped(change: changes.Change, goes_on: bool) -> None:
+    assert changes.may_go_on(change) is goes_on
+
+
+_HELD = KernelState(
+    covered=frozenset({POD}),
+    endpoints={POD: EndpointValue(WHOLE, 0)},
+    routes={
+        RouteKey(WHOLE, 0, 0): RouteValue(Action.STEER, 7),
+        RouteKey(WHOLE, int(ipaddress.IPv4Address("192.0.2.0")), 24): RouteValue(Action.STEER, 8),
+        RouteKey(WHOLE, int(ipaddress.IPv4Address("198.51.100.0")), 24): RouteValue(Action.EXCLUDE, 7),
+        RouteKey(WHOLE, int(ipaddress.IPv4Address("203.0.113.0")), 24): RouteValue(Action.DROP, 0),
+    },
+    paths={PathKey(7, 0): PathValue("10.168.60.12", 16), PathKey(8, 0): PathValue("", 17, local=True)},
+)
+
+
+@pytest.mark.parametrize(
+    ("target", "field", "stale"),
+    [
+        ("8.8.8.8", marks.STEERED, False),
+        ("8.8.8.8", 0, True),
+        ("8.8.8.8", marks.LOCAL, True),
+        ("192.0.2.1", marks.LOCAL, False),
+        ("192.0.2.1", marks.STEERED, True),
+        ("198.51.100.1", 0, False),
+        ("198.51.100.1", marks.STEERED, True),
+        ("203.0.113.1", marks.STEERED, True),
+    ],
+)
+def test_a_connection_is_stale_if_its_mark_is_not_its_fates(target: str, field: int, stale: bool) -> None:
+    assert changes.is_stale(decisions.Tables(_HELD), (POD, target), field) is stale
+
+
+def test_bootstrap_sets_guards_first_and_covers_pods_last() -> None:
+    wanted = lowering.static(lowering.Environment(node="node1", object_hash="ab"), ["eth0"])
+    todo = changes.names(changes.diff(wanted, KernelState(), firewall.chains(19021)))
+    assert todo[0] == "SetFirewall"
+    assert todo.index("AddRule") > max(number for number, name in enumerate(todo) if name == "AddWay")
