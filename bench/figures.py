@@ -25,7 +25,7 @@ def report(name: str, figures: Sequence[Figure]) -> None:
     table = Table("figure", "value", "unit", "beside, in the same run", title=name)
     for figure in figures:
         table.add_row(figure.figure, f"{figure.value:g}", figure.unit, figure.beside)
-    Console().print(table)
+    Console(width=160, soft_wrap=True).print(table)
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / f"{name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(figures)) + b"\n")
 
