@@ -137,6 +137,7 @@ class Rig:
 
     def __init__(self, lab: topology.Topology, home: pathlib.Path) -> None:
         self.lab, self.home = lab, home
+        self.object = OBJECT
         self.programmers: dict[str, subprocess.Popen[bytes]] = {}
         self._others: list[subprocess.Popen[bytes]] = []
 
@@ -170,7 +171,9 @@ class Rig:
             "--pin-path",
             str(self.pins(node)),
             "--bpf-object",
-            str(OBJECT),
+            str(self.object),
+            "--resync",
+            "1",
         )
         return (*PROGRAMMER, command, *options)
 

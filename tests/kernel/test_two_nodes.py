@@ -115,6 +115,7 @@ _DAMAGE = (
     ("ip", "link", "del", "ebbgate0"),
     ("ip", "link", "set", "ebbgate0", "mtu", "1300"),
     ("nft", "flush", "chain", "ip", "ebbgate", "translate"),
+    ("sysctl", "-qw", "net.ipv4.conf.ebbgate0.rp_filter=1"),
 )
 
 
