@@ -23,6 +23,7 @@ EXAMPLES: dict[str, Message] = {
         ips=("10.244.1.10",),
         labels={"org": "empire", "class": "mediabot"},
         phase="Running",
+        created="2026-01-01T00:00:00Z",
     ),
     subjects.fact("namespace", "default"): facts.Namespace(name="default", labels={"team": "a"}),
     subjects.fact("node", "node1"): facts.Node(
@@ -89,7 +90,9 @@ EXAMPLES: dict[str, Message] = {
             ),
         ),
         gateways=(
-            reports.ServingGateway(node="node2", gateway_ip="10.168.60.12", egress_ips=("10.168.60.100",)),
+            reports.ServingGateway(
+                node="node2", gateway_ip="10.168.60.12", egress_ips=("10.168.60.100",), pods=1
+            ),
         ),
         pods=1,
         nodes_wanted=("node1", "node2"),

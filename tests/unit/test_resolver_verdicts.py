@@ -40,7 +40,7 @@ def test_a_policy_on_its_way_and_arrived() -> None:
     assert _condition(verdict, "Programmed") == (False, "Waiting", "not yet applied by gw, src")
     assert _condition(verdict, "Conflict")[0] is False
     assert verdict.gateways == (
-        reports.ServingGateway(node="gw", gateway_ip="10.0.0.1", egress_ips=("10.0.0.1",)),
+        reports.ServingGateway(node="gw", gateway_ip="10.0.0.1", egress_ips=("10.0.0.1",), pods=1),
     )
     assert (verdict.pods, verdict.nodes_wanted, verdict.nodes_programmed) == (1, ("gw", "src"), ())
     resolver.fold([objects.stored(objects.applied(resolver, "gw"))])

@@ -22,7 +22,7 @@ GONE = Gone()
 
 class Pod(Message, frozen=True):
     """`ips`: canonical, in status order. `phase`: Kubernetes' word. `uid`: `namespace/name` if the source
-    has none.
+    has none. `created`: creationTimestamp (RFC 3339, UTC) or empty: of two pods with one IP the newer has it.
     """
 
     namespace: str
@@ -33,6 +33,7 @@ class Pod(Message, frozen=True):
     labels: dict[str, str] = {}
     phase: str = ""
     host_network: bool = False
+    created: str = ""
 
 
 class Namespace(Message, frozen=True):

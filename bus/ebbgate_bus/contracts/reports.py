@@ -55,11 +55,14 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
 
 
 class ServingGateway(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """`egress_ips`: those found on it for this policy, one per family at most."""
+    """`egress_ips`: those found on it for this policy, one per family at most. `pods`: how many of the
+    policy's pods it serves.
+    """
 
     node: str
     gateway_ip: str
     egress_ips: tuple[str, ...] = ()
+    pods: int = 0
 
 
 class Verdict(Message, frozen=True):

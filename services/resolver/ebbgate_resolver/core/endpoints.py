@@ -64,9 +64,12 @@ def _ignored(pod: facts.Pod, reason: str) -> list[answers.Note]:
     return [answers.note("pod.ignored", pod=f"{pod.namespace}/{pod.name}", reason=reason)]
 
 
-def _precedence(pod: facts.Pod) -> tuple[bool, str, str, str]:
-    """Of two pods with one address on a node the running one has it, then the smaller uid."""
-    return (pod.phase != "Running", pod.uid, pod.namespace, pod.name)
+def _precedence(pod: facts.Pod) -> tuple[int, bool, str, str, str]:
+    """Of two pods with one address on a node the newer has it: the address was given again. Where the ages
+    don't tell, the running one, then the smaller uid.
+    """
+    created = int("".join(filter(str.isdecimal, pod.created))[:14] or 0)
+    return (-created, pod.phase != "Running", pod.uid, pod.namespace, pod.name)
 
 
 def chooses(policy: policies.Policy, pod: facts.Pod, known: inventory.Inventory) -> bool:

@@ -192,7 +192,8 @@ class Resolver:
     ) -> tuple[Outgoing, ...]:
         after = verdicts.commits_after(self._plan, batches)
         programmed = self._ledger.programmed(resolution, ledger.up_to_date(self._known, after))
-        progress = verdicts.Progress(self._known, resolution, programmed)
+        buckets = verdicts.count_buckets(resolution.matched)
+        progress = verdicts.Progress(self._known, resolution, programmed, buckets)
         wanted = {
             subjects.verdict(name): codec.encode(verdicts.verdict(name, progress))
             for name in sorted(self._known.policies)

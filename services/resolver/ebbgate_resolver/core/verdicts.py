@@ -4,17 +4,21 @@ Leg: Applied ─▶ Verdict, the way back. Says what is, and never decides: rows
 every policy that exists; conditions in Kubernetes' form, each with a reason in one word and a sentence.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from ebbgate_bus.contracts import codec, reports, rows, subjects
 from ebbgate_bus.contracts.envelope import Outgoing
 from ebbgate_bus.contracts.reports import Condition, Truth
-from ebbgate_resolver.core import gateways, held, inventory, resolve
+from ebbgate_resolver.core import endpoints, gateways, held, inventory, resolve
 
 _NAMED_MAX = 5
 """Nodes or CIDRs listed by name in a message; the rest is a number."""
+
+
+Buckets = Mapping[str, Mapping[int, int]]
+"""Policy → bucket → how many of its endpoints' pods are in it."""
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -23,6 +27,18 @@ class Progress(msgspec.Struct, frozen=True):
     known: inventory.Inventory
     resolution: resolve.Resolution
     programmed: dict[str, set[str]]
+    buckets: Buckets = {}
+
+
+def count_buckets(matched: endpoints.Matched) -> dict[str, dict[int, int]]:
+    """`Progress.buckets` from nothing: each pod once, however many addresses it has."""
+    pods = {row.pod: row for row in matched.endpoints.values()}
+    counts: dict[str, dict[int, int]] = {}
+    for row in pods.values():
+        for policy in matched.sets[row.set]:
+            of_policy = counts.setdefault(policy.name, {})
+            of_policy[row.bucket] = of_policy.get(row.bucket, 0) + 1
+    return counts
 
 
 def verdict(name: str, progress: Progress) -> reports.Verdict:
@@ -41,7 +57,7 @@ def verdict(name: str, progress: Progress) -> reports.Verdict:
             _accepted(name, resolution),
             *(_of_version_in_force(name, resolution, set(wanted) - set(programmed)) if kept else ()),
         ),
-        gateways=tuple(map(_serving, resolution.chosen.get(name, ()))),
+        gateways=_serving(resolution.chosen.get(name, ()), progress.buckets.get(name, {})),
         pods=len(resolution.matched.pods.get(name, ())),
         nodes_wanted=wanted,
         nodes_programmed=programmed,
@@ -54,11 +70,22 @@ def _nodes(name: str, resolution: resolve.Resolution) -> set[str]:
     return serving | resolution.matched.nodes.get(name, set())
 
 
-def _serving(gateway: gateways.Gateway) -> reports.ServingGateway:
-    return reports.ServingGateway(
-        node=gateway.node,
-        gateway_ip=gateway.gateway_ip,
-        egress_ips=tuple(address.ip for _, address in sorted(gateway.egress.items())),
+def _serving(
+    found: tuple[gateways.Gateway, ...], counts: Mapping[int, int]
+) -> tuple[reports.ServingGateway, ...]:
+    pods = dict.fromkeys((gateway.key for gateway in found), 0)
+    if found:
+        shared = gateways.share(found) if len(found) > 1 else (found[0].key,) * rows.BUCKETS
+        for bucket, count in counts.items():
+            pods[shared[bucket]] += count
+    return tuple(
+        reports.ServingGateway(
+            node=gateway.node,
+            gateway_ip=gateway.gateway_ip,
+            egress_ips=tuple(address.ip for _, address in sorted(gateway.egress.items())),
+            pods=pods[gateway.key],
+        )
+        for gateway in found
     )
 
 

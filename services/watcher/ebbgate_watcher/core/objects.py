@@ -160,6 +160,7 @@ def _pod(head: _Head, shape: shapes.Pod, notes: list[str]) -> facts.Pod:
         labels=head.labels,
         phase=status.phase or "",
         host_network=bool(spec.host_network),
+        created=head.created,
     )
 
 
