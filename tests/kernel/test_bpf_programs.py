@@ -57,6 +57,7 @@ PLAN = desired.Desired(
             policy="q", ipv4=rows.Paths(paths=(rows.Path("node2", "10.168.60.12", 0),), buckets=(0,) * 64)
         ),
     },
+    egress={4095: rows.Egress(egress_ip="10.168.60.11", interface="eth0")},
     peers=("10.168.60.12",),
 )
 

@@ -57,8 +57,12 @@ def test_a_pod_is_covered_and_finds_gateway_and_slot() -> None:
 
 
 def test_a_pod_on_its_own_gateway_needs_no_tunnel() -> None:
-    state = _lower(_shared(), _endpoint(bucket=40)).state
-    assert _fate(state, "8.8.8.8") == decisions.Decision(decisions.Kind.LOCAL, "", 17)
+    own = _endpoint(bucket=40) | {subjects.egress("node1", 17): rows.Egress(egress_ip="10.168.60.11")}
+    assert _fate(_lower(_shared(), own).state, "8.8.8.8") == decisions.Decision(decisions.Kind.LOCAL, "", 17)
+
+
+def test_a_slot_of_our_own_without_an_egress_row_drops() -> None:
+    assert _fate(_lower(_shared(), _endpoint(bucket=40)).state, "8.8.8.8") == decisions.DROPPED
 
 
 def test_a_bucket_without_path_drops() -> None:

@@ -5,7 +5,6 @@ what it read last, and reads again only when something may have changed: a plan'
 last read-back saw. It must never report what it wanted: only what was read.
 """
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 
@@ -15,8 +14,6 @@ from ebbgate_bus.contracts import facts
 from ebbgate_bus.contracts.reports import Problem
 from ebbgate_programmer.core import applied, changes, desired, firewall, kernelstate, lowering, scopes
 from ebbgate_programmer.io import kernel, network, nft, objects, sysctls
-
-log = logging.getLogger(__name__)
 
 Pair = tuple[scopes.Agreed, scopes.Agreed]
 Unreadable = (objects.OtherLayout, objects.Unloadable, nft.Refused, network.Refused, OSError)

@@ -206,9 +206,43 @@ def _differs_for_good(desired: Device, actual: Device) -> bool:
 
 
 def _rows(desired: KernelState, actual: KernelState) -> list[Change]:
-    changed_slots = sorted(slot for slot, ip in actual.egress.items() if desired.egress.get(slot) != ip)
-    # Sets of nft in three steps: egress and cluster CIDRs in; covered, and cluster CIDRs out, once look-ups
-    # are there; at the end egress out. A destination that was and will be left alone is so throughout.
+    opened, covering, closed = _stages(desired, actual)
+    after = msgspec.structs.replace(
+        actual,
+        covered=desired.covered,
+        cluster=desired.cluster,
+        endpoints=desired.endpoints,
+        routes=desired.routes,
+        paths=desired.paths,
+    )
+    pods = affected(after, actual)
+    # A path that is gone though still asked for must drop, and do so before new routes lead to it.
+    asked = _asked(desired)
+    closed_paths = {key: path for key, path in actual.paths.items() if key in asked}
+    other_paths = {key: path for key, path in actual.paths.items() if key not in asked}
+    return [
+        *_put(Map.PEER, dict.fromkeys(sorted(desired.peers - actual.peers)), {}),
+        *_update(actual, opened),
+        *_drop(Map.PATH, desired.paths, closed_paths),
+        *_put(Map.PATH, desired.paths, actual.paths),
+        *_put(Map.ROUTE, _specific_first(desired.routes), actual.routes),
+        *_put(Map.ENDPOINT, desired.endpoints, actual.endpoints),
+        *_update(opened, covering),
+        *([ForgetPods(pods, actual, after)] if pods else []),
+        *_drop(Map.ENDPOINT, desired.endpoints, actual.endpoints),
+        *_drop(Map.ROUTE, desired.routes, _general_first(actual.routes)),
+        *_drop(Map.PATH, desired.paths, other_paths),
+        *_update(covering, closed),
+        # After the element is gone: a packet between can't begin the connection again with the old address.
+        *_forget_slots(desired, actual),
+        *_drop(Map.PEER, dict.fromkeys(desired.peers), dict.fromkeys(sorted(actual.peers))),
+    ]
+
+
+def _stages(desired: KernelState, actual: KernelState) -> tuple[KernelState, KernelState, KernelState]:
+    """nft's sets in three steps: egress and cluster CIDRs in; covered, and cluster CIDRs out, once look-ups
+    are there; at the end egress out. A destination that was and will be left alone is so throughout.
+    """
     opened = msgspec.structs.replace(
         actual,
         egress={**actual.egress, **desired.egress},
@@ -223,39 +257,31 @@ def _rows(desired: KernelState, actual: KernelState) -> list[Change]:
         cluster6=desired.cluster6,
     )
     closed = msgspec.structs.replace(covering, egress=desired.egress)
-    after = msgspec.structs.replace(
-        actual,
-        covered=desired.covered,
-        cluster=desired.cluster,
-        endpoints=desired.endpoints,
-        routes=desired.routes,
-        paths=desired.paths,
-    )
-    pods = affected(after, actual)
-    return [
-        *_put(Map.PEER, dict.fromkeys(sorted(desired.peers - actual.peers)), {}),
-        *_update(actual, opened),
-        *_put(Map.PATH, desired.paths, actual.paths),
-        *_put(Map.ROUTE, _specific_first(desired.routes), actual.routes),
-        *_put(Map.ENDPOINT, desired.endpoints, actual.endpoints),
-        *_update(opened, covering),
-        *([ForgetPods(pods, actual, after)] if pods else []),
-        *_drop(Map.ENDPOINT, desired.endpoints, actual.endpoints),
-        *_drop(Map.ROUTE, desired.routes, _general_first(actual.routes)),
-        *_drop(Map.PATH, desired.paths, actual.paths),
-        *_update(covering, closed),
-        # After the element is gone: a packet between can't begin the connection again with the old address.
-        *([ForgetSlots(tuple(changed_slots))] if changed_slots else []),
-        *_drop(Map.PEER, dict.fromkeys(desired.peers), dict.fromkeys(sorted(actual.peers))),
-    ]
+    return opened, covering, closed
+
+
+def _forget_slots(desired: KernelState, actual: KernelState) -> list[Change]:
+    changed = sorted(slot for slot, ip in actual.egress.items() if desired.egress.get(slot) != ip)
+    return [ForgetSlots(tuple(changed))] if changed else []
+
+
+def _asked(state: KernelState) -> set[PathKey]:
+    """Paths that packets of local pods are looked up by."""
+    groups: dict[int, set[int]] = {}
+    for key, value in state.routes.items():
+        groups.setdefault(key.set, set()).add(value.group)
+    return {PathKey(group, at.bucket) for at in state.endpoints.values() for group in groups.get(at.set, ())}
 
 
 def may_go_on(change: Change) -> bool:
     """Whether what follows `change` is still safe when the kernel refused it as a whole.
 
     Look-ups and sets build on each other; what is only taken away, or forgotten, can wait for the next time.
+    So can a setting: a strict rp_filter drops, and where /proc/sys can't be written it may be loose already.
     """
-    return isinstance(change, Drop | ForgetPods | ForgetStale | ForgetSlots | RemoveWay | RemoveRule)
+    return isinstance(
+        change, SetSysctl | Drop | ForgetPods | ForgetStale | ForgetSlots | RemoveWay | RemoveRule
+    )
 
 
 def hold_back(rest: Iterable[Change], refused: Put, refusals: Refusals) -> list[Change]:

@@ -176,7 +176,9 @@ def _paths(desired: Desired, endpoints: Iterable[rows.Endpoint]) -> dict[PathKey
         path = _path(desired.groups.get(uid), bucket)
         if path is not None:
             local = path.node == desired.node
-            paths[PathKey(group_id(uid), bucket)] = PathValue(path.gateway_ip, path.slot, local)
+            # A slot of ours without an egress row has no address: its path is none, and drops.
+            if not local or path.slot in desired.egress:
+                paths[PathKey(group_id(uid), bucket)] = PathValue(path.gateway_ip, path.slot, local)
     return paths
 
 
