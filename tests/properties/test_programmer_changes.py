@@ -132,7 +132,7 @@ def test_what_is_in_place_needs_no_change(wanted: KernelState) -> None:
 
 
 @given(states, states)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_every_intermediate_state_is_old_or_new_or_drops(wanted: KernelState, held: KernelState) -> None:
     allowed = {(pod, target): _allowed(wanted, held, pod, target) for pod in PODS for target in DESTINATIONS}
 
@@ -165,7 +165,7 @@ def test_every_pod_whose_packets_change_their_fate_has_its_connections_looked_at
 
 
 @given(states, states)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_connections_of_every_slot_that_lost_its_address_are_forgotten(
     wanted: KernelState, held: KernelState
 ) -> None:

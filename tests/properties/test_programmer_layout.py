@@ -1,0 +1,56 @@
+"""What is packed for a BPF map is unpacked as it was."""
+
+import ipaddress
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ebbgate_programmer.core import layout
+from ebbgate_programmer.core.kernelstate import (
+    Action,
+    EndpointValue,
+    PathKey,
+    PathValue,
+    RouteKey,
+    RouteValue,
+)
+
+ids = st.integers(0, 2**64 - 1)
+words = st.integers(0, 2**32 - 1)
+addresses = words.map(lambda number: str(ipaddress.IPv4Address(number)))
+
+
+@given(addresses)
+def test_addresses_come_back(address: str) -> None:
+    assert layout.unpack_address(layout.pack_address(address)) == address
+
+
+@given(st.builds(EndpointValue, ids, words))
+def test_endpoints_come_back(value: EndpointValue) -> None:
+    assert layout.unpack_endpoint(layout.pack_endpoint(value)) == value
+
+
+@given(st.builds(RouteKey, ids, words, st.integers(0, 32)))
+def test_route_keys_come_back(key: RouteKey) -> None:
+    assert layout.unpack_route_key(layout.pack_route_key(key)) == key
+
+
+@given(st.builds(RouteValue, st.sampled_from(Action), ids))
+def test_routes_come_back(value: RouteValue) -> None:
+    assert layout.unpack_route(layout.pack_route(value)) == value
+
+
+@given(st.builds(PathKey, ids, words))
+def test_path_keys_come_back(key: PathKey) -> None:
+    assert layout.unpack_path_key(layout.pack_path_key(key)) == key
+
+
+@given(st.builds(PathValue, addresses, words, st.booleans()))
+def test_paths_come_back(value: PathValue) -> None:
+    assert layout.unpack_path(layout.pack_path(value)) == value
+
+
+def test_a_sets_id_is_matched_before_any_bit_of_the_address() -> None:
+    key = layout.pack_route_key(RouteKey(0x0102030405060708, 0x0A000000, 8))
+    assert key[4:] == bytes(range(1, 9)) + bytes([10, 0, 0, 0])
+    assert int.from_bytes(key[:4], "little") in (72, 72 << 24)

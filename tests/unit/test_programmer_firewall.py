@@ -1,0 +1,89 @@
+"""nft's text out and nft's JSON back, without nft."""
+
+import json
+
+import msgspec
+
+from ebbgate_programmer.core import firewall, firewall_reading
+from ebbgate_programmer.core.kernelstate import KernelState
+
+CHAINS = firewall.chains(19021)
+HELD = KernelState(
+    covered=frozenset({"10.244.1.10"}), cluster=frozenset({"10.244.0.0/16"}), egress={16: "10.168.60.100"}
+)
+
+
+def _listing(**changed: object) -> bytes:
+    """What `nft -j list table ip ebbgate` says, shortened to one chain with one rule."""
+    sets = {
+        "covered": ["10.244.1.10"],
+        "cluster": [
+            {"prefix": {"addr": "10.244.0.0", "len": 16}},
+            {"range": ["10.9.0.0", "10.9.0.2"]},
+            "10.1.1.1",
+        ],
+        "leaving": [{"concat": [16, "10.168.60.100"]}],
+        "slots": [{"concat": [16, 16]}],
+    } | changed
+    objects: list[dict[str, object]] = [
+        {"set": {"family": "ip", "name": name, "size": 9, "elem": held}} for name, held in sets.items()
+    ]
+    objects.append({"map": {"family": "ip", "name": "egress", "elem": [[16, "10.168.60.100"]]}})
+    hook = {"type": "filter", "hook": "prerouting", "prio": -90, "policy": "drop"}
+    objects.append({"chain": {"family": "ip", "name": "steer", **hook}})
+    objects.append({"chain": {"family": "ip", "name": "arriving"}})
+    objects.append({"rule": {"family": "ip", "chain": "steer", "comment": "reply:01"}})
+    objects.append({"rule": {"family": "ip", "chain": "steer"}})
+    return json.dumps({"nftables": objects}).encode()
+
+
+def test_what_nft_lists_is_read() -> None:
+    read = firewall_reading.parse([_listing()])
+    assert read.covered == {"10.244.1.10"}
+    assert read.cluster == {"10.244.0.0/16", "10.9.0.0/31", "10.9.0.2/32", "10.1.1.1/32"}
+    assert read.egress == {16: "10.168.60.100"}
+    assert "ip steer filter prerouting -90 drop" in read.chains
+    assert "ip arriving " in read.chains
+    assert "ip steer 00 reply:01" in read.chains
+    assert "ip steer 01 without comment" in read.chains
+    assert "the guards' sets disagree with the map" not in read.chains
+
+
+def test_guards_that_disagree_with_the_map_are_seen() -> None:
+    read = firewall_reading.parse([_listing(leaving=[])])
+    assert "the guards' sets disagree with the map" in read.chains
+
+
+def test_no_table_is_an_empty_state() -> None:
+    assert firewall_reading.parse([]) == firewall_reading.Read()
+
+
+def test_a_rebuild_keeps_elements_and_holds_every_chain() -> None:
+    text = firewall.rebuild(CHAINS, HELD)
+    assert "add element ip ebbgate covered { 10.244.1.10 }" in text
+    assert "add element ip ebbgate egress { 0x10 : 10.168.60.100 }" in text
+    assert all(f"chain {chain.name} {{" in text for chain in CHAINS)
+    assert text.index("delete table ip ebbgate") < text.index("chain steer {")
+
+
+def test_an_update_takes_out_before_it_puts_in() -> None:
+    moved = msgspec.structs.replace(HELD, egress={16: "10.168.60.101"})
+    lines = firewall.update(*firewall.elements_between(HELD, moved)).splitlines()
+    assert lines == [
+        "delete element ip ebbgate egress { 0x10 : 10.168.60.100 }",
+        "delete element ip ebbgate leaving { 0x10 . 10.168.60.100 }",
+        "add element ip ebbgate egress { 0x10 : 10.168.60.101 }",
+        "add element ip ebbgate leaving { 0x10 . 10.168.60.101 }",
+    ]
+
+
+def test_many_elements_are_given_in_several_commands() -> None:
+    crowd = frozenset(f"10.244.{high}.{low}" for high in range(10) for low in range(250))
+    removed, added = firewall.elements_between(KernelState(), KernelState(covered=crowd))
+    assert not removed
+    assert len(firewall.update(removed, added).splitlines()) == 3
+
+
+def test_a_rules_comment_follows_its_text() -> None:
+    assert firewall.comment("reply", "accept") != firewall.comment("reply", "drop")
+    assert firewall.signature(CHAINS) != firewall.signature(firewall.chains(19022))
