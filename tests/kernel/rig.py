@@ -208,8 +208,9 @@ class Rig:
         return (self.home / f"said-{pod}").read_text().split()
 
     def stop(self) -> None:
+        # SIGTERM, not SIGKILL: nginx takes its worker with it.
         for process in (*self.programmers.values(), *self._others):
-            process.kill()
+            process.terminate()
             process.wait(DEADLINE_S)
         for node in ("node1", "node2"):
             if self.lab.path(node).exists():
