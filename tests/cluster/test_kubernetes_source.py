@@ -15,7 +15,8 @@ from ebbgate_watcher.io import kubernetes
 
 WITHIN_S = 20.0
 # Python 3.11 aborts TLS connections one turn of the loop after their session was closed; a test that ends in
-# that turn leaves the socket to the garbage collector, which says so. A service's loop goes on until they are.
+# that turn leaves the socket to the garbage collector, which says so. A service's loop goes on until they
+# are.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 

@@ -55,6 +55,7 @@ class Webserver:
 def _config(folder: pathlib.Path) -> str:
     return f"""
 daemon off;
+master_process off;
 user root;
 worker_processes 1;
 pid {folder}/nginx.pid;

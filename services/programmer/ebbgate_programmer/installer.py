@@ -12,7 +12,16 @@ import msgspec
 
 from ebbgate_bus.contracts import facts
 from ebbgate_bus.contracts.reports import Problem
-from ebbgate_programmer.core import applied, changes, desired, firewall, kernelstate, lowering, scopes
+from ebbgate_programmer.core import (
+    applied,
+    changes,
+    desired,
+    firewall,
+    kernelstate,
+    lowering,
+    scopes,
+    touching,
+)
 from ebbgate_programmer.io import kernel, network, nft, objects, sysctls
 
 Pair = tuple[scopes.Agreed, scopes.Agreed]
@@ -71,8 +80,7 @@ class Installer:
         self._started = True
         took_ms = (time.monotonic() - began) * 1000
         if todo:
-            self._drain()
-            self._held = self._kernel.read(lowered.state.sysctls)
+            self._held = self._read_back(self._held, todo, problems, lowered)
         lacking = changes.diff(lowered.state, self._held, self._chains)
         self._settled = None if lacking else lowered.state
         if lacking and len(problems) == len(lowered.problems):
@@ -85,6 +93,21 @@ class Installer:
             took_ms=round(took_ms, 3),
             problems=tuple(problems),
         )
+
+    def _read_back(
+        self,
+        before: kernelstate.KernelState,
+        done: Sequence[changes.Change],
+        problems: Sequence[Problem],
+        lowered: lowering.Lowered,
+    ) -> kernelstate.KernelState:
+        """What is there after `done`: all of it, if anything was refused, as any part may be half done."""
+        parts = None if len(problems) > len(lowered.problems) else touching.touched(done)
+        if parts is not None:
+            # Hints stay: one may tell of another's change, which a part wouldn't show.
+            return self._kernel.read_parts(before, parts, lowered.state.sysctls)
+        self._drain()
+        return self._kernel.read(lowered.state.sysctls)
 
     def _carry_out(self, todo: Sequence[changes.Change], lowered: lowering.Lowered) -> list[Problem]:
         """What the kernel refused. What isn't safe after a refusal waits for the next pass."""

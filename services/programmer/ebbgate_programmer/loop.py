@@ -61,6 +61,8 @@ class Programmer:
                 tasks.create_task(self._follow())
                 tasks.create_task(self._pass_for_ever(passes))
                 tasks.create_task(self._reports.publish_for_ever())
+                for stream, subject in self._reports.subjects:
+                    tasks.create_task(self._reports.mind(stream, subject, self._wake.set))
                 tasks.create_task(service.keep_beating(self._bus, service="programmer", name=self._node))
         finally:
             self._hints.close()
@@ -136,17 +138,36 @@ class Reports:
         self._told: tuple[str, ...] = ()
         self._ready = False
         self._sequence = 0
+        self.subjects = (
+            (streams.STATUS, subjects.status(node)),
+            (streams.FACT, subjects.fact("nodenetwork", node)),
+        )
         self._logged = (0, 0, 0)
 
     async def recall(self) -> None:
         """What was said before the last restart: an unchanged world is not reported again."""
         await self._publisher.start()
-        for stream, subject in (
-            (streams.STATUS, subjects.status(self._node)),
-            (streams.FACT, subjects.fact("nodenetwork", self._node)),
-        ):
+        for stream, subject in self.subjects:
             for stored in await follower.read(self._bus, stream, [subject]):
                 self._remember(stored)
+
+    async def mind(self, stream: streams.Stream, subject: str, missed: Callable[[], None]) -> None:
+        """Calls `missed` when the stream doesn't hold what was said: it lost it, or the watcher removed it
+        while this node had no Node object. It is said again then.
+        """
+        async for batch in follower.Follower(self._bus, stream, [subject]).batches():
+            if batch.replaced or batch.messages:
+                stored = batch.messages[-1].payload if batch.messages else b""
+                if not stored and self._forget(subject):
+                    missed()
+
+    def _forget(self, subject: str) -> bool:
+        """Whether there was something to forget."""
+        if subject == subjects.status(self._node):
+            known, self._applied = self._applied, None
+            return known is not None
+        known_network, self._network = self._network, None
+        return known_network is not None
 
     def _remember(self, stored: envelope.Stored) -> None:
         try:

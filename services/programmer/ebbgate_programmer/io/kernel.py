@@ -11,6 +11,8 @@ import pathlib
 import struct
 from collections.abc import Callable, Iterable, Iterator
 
+import msgspec
+
 from ebbgate_bus.contracts import facts
 from ebbgate_programmer.core import (
     changes,
@@ -21,8 +23,9 @@ from ebbgate_programmer.core import (
     lowering,
     marks,
     places,
+    touching,
 )
-from ebbgate_programmer.io import bpf, conntrack, interfaces, network, nft, objects, sysctls
+from ebbgate_programmer.io import bpf, conntrack, interfaces, network, nft, nftsets, objects, sysctls
 
 _PACK: dict[changes.Map, tuple[Callable[..., bytes], Callable[..., bytes]]] = {
     changes.Map.ENDPOINT: (layout.pack_address, layout.pack_endpoint),
@@ -70,11 +73,21 @@ class Kernel:
             covered6=tables.covered6,
             cluster6=tables.cluster6,
             egress=tables.egress,
-            endpoints={layout.unpack_address(k): layout.unpack_endpoint(v) for k, v in held("endpoint")},
-            routes={layout.unpack_route_key(k): layout.unpack_route(v) for k, v in held("route")},
-            paths={layout.unpack_path_key(k): layout.unpack_path(v) for k, v in held("path")},
-            peers=frozenset(layout.unpack_address(k) for k, _ in held("peer")),
+            endpoints=_endpoints(held("endpoint")),
+            routes=_routes(held("route")),
+            paths=_paths(held("path")),
+            peers=_peers(held("peer")),
         )
+
+    def read_parts(
+        self, before: kernelstate.KernelState, parts: Iterable[touching.Part], settings: Iterable[str]
+    ) -> kernelstate.KernelState:
+        """`before`, with `parts` as they are now. `settings`: for when only reading all of it can tell."""
+        try:
+            read = {part.value: _PARTS[part](self) for part in parts}
+        except nftsets.Disagreeing:
+            return self.read(settings)
+        return msgspec.structs.replace(before, **read)
 
     def _maps(self) -> Callable[[str], Iterable[tuple[bytes, bytes]]]:
         have = self.pins.have_maps()
@@ -84,7 +97,7 @@ class Kernel:
         """Entries of the change that the kernel wouldn't take; the others it has. Raises Refused."""
         try:
             return _apply(change, self) or ()
-        except (bpf.Refused, network.Refused, nft.Refused, objects.Unloadable) as error:
+        except (bpf.Refused, network.Refused, nft.Refused, nftsets.Refused, objects.Unloadable) as error:
             raise Refused(str(error)) from error
         except OSError as error:
             raise Refused(f"{type(change).__name__}: {error}") from error
@@ -133,6 +146,37 @@ class Kernel:
                 bpf.put(descriptor, key, layout.REMEMBERED.pack(int(sysctls.read(path) or 0)))
 
 
+Entries = Iterable[tuple[bytes, bytes]]
+
+
+def _endpoints(entries: Entries) -> dict[str, kernelstate.EndpointValue]:
+    return {layout.unpack_address(key): layout.unpack_endpoint(value) for key, value in entries}
+
+
+def _routes(entries: Entries) -> dict[kernelstate.RouteKey, kernelstate.RouteValue]:
+    return {layout.unpack_route_key(key): layout.unpack_route(value) for key, value in entries}
+
+
+def _paths(entries: Entries) -> dict[kernelstate.PathKey, kernelstate.PathValue]:
+    return {layout.unpack_path_key(key): layout.unpack_path(value) for key, value in entries}
+
+
+def _peers(entries: Entries) -> frozenset[str]:
+    return frozenset(layout.unpack_address(key) for key, _ in entries)
+
+
+_PARTS: dict[touching.Part, Callable[[Kernel], object]] = {
+    touching.Part.ENDPOINTS: lambda kernel: _endpoints(kernel.pins.entries("endpoint").items()),
+    touching.Part.ROUTES: lambda kernel: _routes(kernel.pins.entries("route").items()),
+    touching.Part.PATHS: lambda kernel: _paths(kernel.pins.entries("path").items()),
+    touching.Part.PEERS: lambda kernel: _peers(kernel.pins.entries("peer").items()),
+    touching.Part.COVERED: lambda _: nftsets.addresses("ip", "covered"),
+    touching.Part.COVERED6: lambda _: nftsets.addresses("ip6", "covered"),
+    touching.Part.EGRESS: lambda _: nftsets.egress(),
+}
+"""How to read one part of a KernelState by itself."""
+
+
 @functools.singledispatch
 def _apply(change: changes.Change, kernel: Kernel) -> changes.Refusals | None:
     raise AssertionError(f"no way to apply {change}")
@@ -145,7 +189,10 @@ def _(change: changes.SetFirewall, kernel: Kernel) -> None:
 
 @_apply.register
 def _(change: changes.UpdateSets, kernel: Kernel) -> None:
-    nft.apply(change.script)
+    if nftsets.takes((*change.removed, *change.added)):
+        nftsets.update(change.removed, change.added)
+    else:
+        nft.apply(change.script)
 
 
 @_apply.register

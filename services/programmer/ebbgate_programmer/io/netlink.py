@@ -13,7 +13,7 @@ from collections.abc import Iterator
 ROUTE, NETFILTER = 0, 12
 REQUEST, ACK, DUMP = 1, 4, 0x300
 NESTED = 0x8000
-_ERROR, _DONE = 2, 3
+ERROR, _DONE = 2, 3
 _SOL_NETLINK, _STRICT_CHECK = 270, 12
 _RCVBUFFORCE = 33
 _BUFFER = 1 << 20
@@ -41,7 +41,7 @@ def dump(protocol: int, kind: int, body: bytes) -> Iterator[bytes]:
             for answer, payload in messages(channel.recv(_BUFFER)):
                 if answer == _DONE:
                     return
-                if answer == _ERROR:
+                if answer == ERROR:
                     raise _refused(payload, "read")
                 yield payload
 
@@ -50,7 +50,7 @@ def ask(channel: socket.socket, kind: int, body: bytes) -> int:
     """Sends a request that is only acknowledged; 0, or the error's number."""
     channel.send(message(kind, REQUEST | ACK, body))
     for answer, payload in messages(channel.recv(_BUFFER)):
-        if answer == _ERROR:
+        if answer == ERROR:
             return -int(struct.unpack_from("=i", payload)[0])
     return 0
 

@@ -1,0 +1,56 @@
+"""Which parts of a KernelState a list of changes may have altered: what must be read back after them.
+
+Part of diff's way back. A pod event touches one set and one map; reading the whole kernel after it would cost
+ten times what the change did. Says None, everything, whenever a change reaches further than that.
+"""
+
+import enum
+from collections.abc import Iterable
+
+from ebbgate_programmer.core import changes
+
+
+class Part(enum.StrEnum):
+    """Fields of a KernelState that can be read by themselves."""
+
+    ENDPOINTS = "endpoints"
+    ROUTES = "routes"
+    PATHS = "paths"
+    PEERS = "peers"
+    COVERED = "covered"
+    COVERED6 = "covered6"
+    EGRESS = "egress"
+
+
+_MAPS = {
+    changes.Map.ENDPOINT: Part.ENDPOINTS,
+    changes.Map.ROUTE: Part.ROUTES,
+    changes.Map.PATH: Part.PATHS,
+    changes.Map.PEER: Part.PEERS,
+}
+_SETS = {
+    ("ip", "covered"): Part.COVERED,
+    ("ip6", "covered"): Part.COVERED6,
+    ("ip", "egress"): Part.EGRESS,
+    ("ip", "leaving"): Part.EGRESS,
+    ("ip", "slots"): Part.EGRESS,
+}
+
+
+def touched(done: Iterable[changes.Change]) -> frozenset[Part] | None:
+    """The parts that `done` may have altered; None if it may be anything."""
+    parts: set[Part] = set()
+    for change in done:
+        match change:
+            case changes.Put() | changes.Drop():
+                parts.add(_MAPS[change.map])
+            case changes.UpdateSets():
+                names = [(held.family, held.name) for held in (*change.removed, *change.added)]
+                if any(name not in _SETS for name in names):
+                    return None
+                parts.update(_SETS[name] for name in names)
+            case changes.ForgetPods() | changes.ForgetSlots() | changes.ForgetStale():
+                pass  # connections are no part of a KernelState
+            case _:
+                return None
+    return frozenset(parts)

@@ -1,0 +1,77 @@
+"""Elements by plain netlink, against what `nft` itself writes and reads."""
+
+import pathlib
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from ebbgate_lab import namespaces
+from ebbgate_programmer.core import firewall, firewall_reading, kernelstate
+from ebbgate_programmer.io import nft, nftsets
+
+NETNS = "ebt-sets"
+
+
+@pytest.fixture
+def tables() -> Iterator[None]:
+    """Our tables, empty, in a namespace that this thread is in."""
+    subprocess.run(["ip", "netns", "add", NETNS], check=True)
+    try:
+        with namespaces.entered(NETNS):
+            nft.apply(firewall.rebuild(firewall.chains(19021), kernelstate.KernelState()))
+            yield
+    finally:
+        subprocess.run(["ip", "netns", "del", NETNS], check=True)
+        assert not pathlib.Path("/run/netns", NETNS).exists()
+
+
+def state(pods: int, slots: dict[int, str]) -> kernelstate.KernelState:
+    return kernelstate.KernelState(
+        covered=frozenset(f"10.244.{n >> 8}.{n & 255}" for n in range(pods)),
+        covered6=frozenset(f"fd00::{n + 1:x}" for n in range(min(pods, 3))),
+        egress=slots,
+    )
+
+
+def changed(before: kernelstate.KernelState, after: kernelstate.KernelState) -> None:
+    nftsets.update(*firewall.elements_between(before, after))
+
+
+def as_nft_reads_it() -> firewall_reading.Read:
+    return firewall_reading.parse(nft.read())
+
+
+@pytest.mark.usefixtures("tables")
+def test_nft_reads_what_was_written_by_netlink() -> None:
+    empty, full = state(0, {}), state(2500, {16: "10.0.0.1", 4095: "10.0.0.2"})
+    changed(empty, full)
+    read = as_nft_reads_it()
+    assert (read.covered, read.covered6, read.egress) == (full.covered, full.covered6, full.egress)
+    assert "the guards' sets disagree with the map" not in read.chains
+    other = state(7, {16: "10.0.0.9"})
+    changed(full, other)
+    read = as_nft_reads_it()
+    assert (read.covered, read.covered6, read.egress) == (other.covered, other.covered6, other.egress)
+
+
+@pytest.mark.usefixtures("tables")
+def test_netlink_reads_what_nft_wrote() -> None:
+    full = state(3, {16: "10.0.0.1"})
+    nft.apply(firewall.update(*firewall.elements_between(state(0, {}), full)))
+    for held in firewall.elements(full):
+        if nftsets.takes([held]):
+            assert nftsets.read(held.family, held.name) == nftsets.binary(held)
+
+
+@pytest.mark.usefixtures("tables")
+def test_a_refused_transaction_changes_nothing() -> None:
+    absent = firewall.Elements("ip", "covered", ("10.9.9.9",))
+    good = firewall.Elements("ip", "covered", ("10.1.1.1",))
+    with pytest.raises(nftsets.Refused, match="No such file"):
+        nftsets.update([absent], [good])
+    assert as_nft_reads_it().covered == frozenset()
+
+
+def test_interval_sets_are_left_to_nft() -> None:
+    assert not nftsets.takes([firewall.Elements("ip", "cluster", ("10.0.0.0/8",))])
