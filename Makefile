@@ -5,7 +5,7 @@ WORKSPACE := bus services/watcher services/resolver services/programmer cli depl
 SOURCE ?= directory
 KEEP ?=
 
-.PHONY: help setup demo down test check lint unit bench lock clean
+.PHONY: help setup demo down test check lint unit bench bench-resolver bpf lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -35,6 +35,11 @@ unit: setup
 
 bench: setup ## figures: latency, cold start, memory, throughput; written to build/bench
 	$(BIN)/python -m bench
+
+bench-resolver: setup ## the resolver at 5,000 nodes, 150,000 pods, 1,000 policies
+	$(BIN)/python -m bench.resolver
+
+bpf: build/bpf/ebbgate.bpf.o ## the BPF object
 
 .PHONY: components
 components: ## etcd and kube-apiserver from Go modules, once
