@@ -130,15 +130,16 @@ def check(known: inventory.Inventory, plan: held.Held) -> set[Outcome]:
         if explain_pods.obstacle(packet.pod, known):
             continue  # no node sees packets of such a pod, or they are another's by now
         told = explained(seen, packet)
-        assert told == kernel.answer(packet.pod.node, packet.source, packet.destination), packet
+        done = kernel.answer(packet.pod.node, packet.source, packet.destination)
+        assert told == done, packet
         outcomes.add(told.outcome)
     return outcomes
 
 
-@hypothesis.given(worlds.histories(), st.sets(st.sampled_from(worlds.NODES)))
+@hypothesis.given(worlds.histories(), st.sampled_from([worlds.NODES, worlds.NODES, ["n1"], []]))
 @hypothesis.settings(deadline=None, max_examples=150)
 def test_explain_and_the_rows_agree_on_every_packet(
-    history: list[list[worlds.Change]], answering: set[str]
+    history: list[list[worlds.Change]], answering: list[str]
 ) -> None:
     known, plan = objects.inventory_of(), held.Held()
     for step in history:
@@ -149,7 +150,7 @@ def test_explain_and_the_rows_agree_on_every_packet(
                 known.fold(objects.subject_of(message), message)
         plan = plan_after(plan, known)
         check(known, plan)
-        report(known, plan, answering & known.nodes.keys())
+        report(known, plan, answering)
         plan = plan_after(plan, known)
         check(known, plan)
 

@@ -39,13 +39,14 @@ def find(policy: policies.Policy, known: inventory.Inventory) -> Found:
         spare = [each for each in candidates if each.gateway_ip]
         taken += (good or spare)[:1]
         why.append(_why(f"gateway {i}" if len(policy.gateways) > 1 else "gateway", candidates, good))
-    if any(each.egress for each in taken):
-        taken = [each for each in taken if each.egress]
-    return Found(tuple(_keyed(taken)), tuple(why))
+    keyed = tuple(_keyed(taken))
+    return Found(tuple(each for each in keyed if each.egress) or keyed, tuple(why))
 
 
 def _keyed(taken: list[_Candidate]) -> Iterator[gateways.Gateway]:
-    """The gateways as they are known to the hash: numbered where several items lead to one node."""
+    """The gateways as the hash knows them: numbered where several items lead to one node, also over those
+    that can't serve, so that nobody moves when one of these recovers.
+    """
     seen: dict[str, int] = {}
     for each in taken:
         ordinal = seen[each.node] = seen.get(each.node, -1) + 1
