@@ -1,11 +1,15 @@
-"""Any history: safe revisions on the way, rows that follow from the facts at its end, silence after it."""
+"""Any history: safe revisions on the way, rows that follow from the facts at its end, silence after it.
+
+Every step is made by the engine and by the plain one beside it, and must be the same.
+"""
 
 import hypothesis
 from hypothesis import strategies as st
 
 from ebbgate_bus.contracts import codec, rows, subjects
 from ebbgate_bus.contracts.envelope import Stored
-from ebbgate_resolver.core import engine, listing
+from ebbgate_resolver.core import listing
+from tests.properties import engine_twins
 from tests.properties import resolver_histories as histories
 from tests.scenarios import safety
 from tests.unit import resolver_objects as objects
@@ -31,7 +35,7 @@ class World:
         self.restart()
 
     def restart(self) -> None:
-        self.resolver = engine.Resolver()
+        self.resolver = engine_twins.Twins()
         self.resolver.epoch = 1
         self.resolver.replace_facts(list(self.facts.values()))
         self.resolver.replace_reports(list(self.reports.values()))

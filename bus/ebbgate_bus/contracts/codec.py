@@ -59,10 +59,13 @@ def decode(subject: str, payload: bytes) -> Message | facts.Gone:
     if not payload:
         return facts.GONE
     try:
-        version = _decoder(_Version).decode(payload).v
+        # A payload without this key is of version 1: the usual one needs no second look.
+        version = _decoder(_Version).decode(payload).v if b'"v"' in payload else MAJOR
         if version != MAJOR:
             raise Undecodable(f"{subject}: major version {version}, and only {MAJOR} is known here")
         message: Message = _decoder(kind).decode(payload)
+        if message.v != MAJOR:  # a key written with escapes
+            raise Undecodable(f"{subject}: major version {message.v}, and only {MAJOR} is known here")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Undecodable(f"{subject}: {error}") from error
     return message

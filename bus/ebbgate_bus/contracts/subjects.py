@@ -4,6 +4,8 @@ Kubernetes names may hold dots, which NATS reads as separators; they never hold 
 read back without loss. Policy uids and pod keys from sources without uids may hold `/`, which NATS allows.
 """
 
+import functools
+
 import msgspec
 
 ROOT = "ebbgate.v1"
@@ -12,6 +14,8 @@ WRITER = f"{ROOT}.plan.writer"
 ALL = "all"
 ALL_SCOPE = f"{ROOT}.plan.all"
 
+_PREFIX = f"{ROOT}."
+_NODE_PREFIX = f"{ROOT}.plan.node."
 _ILLEGAL = frozenset(" \t\r\n*>")
 
 
@@ -109,17 +113,23 @@ class Name(msgspec.Struct, frozen=True, gc=False):
     node: str = ""
 
 
+@functools.lru_cache(maxsize=1024)
 def parse(subject: str) -> Name | None:
-    """The parts of a stored subject, or None if it isn't one of ours (of this major version)."""
-    if not subject.startswith(ROOT + "."):
+    """The parts of a stored subject, or None if it isn't one of ours (of this major version).
+
+    The last ones are remembered: each message's subject is asked about several times in a row.
+    """
+    if not subject.startswith(_PREFIX):
         return None
-    family, *tokens = subject.removeprefix(ROOT + ".").split(".")
-    ids = tuple(map(unescape, tokens))
-    if family == "plan" and tokens:
+    family, *tokens = subject[len(_PREFIX) :].split(".")
+    if not tokens:
+        return None
+    ids = tuple([token.replace("_", ".") for token in tokens] if "_" in subject else tokens)
+    if family == "plan":
         return _parse_plan(tokens, ids)
-    if family == "fact" and len(tokens) >= 2:
-        return Name(f"fact.{tokens[0]}", ids[1:])
-    if family in ("status", "verdict", "synced", "beat", "stats") and tokens:
+    if family == "fact":
+        return Name(f"fact.{tokens[0]}", ids[1:]) if len(tokens) >= 2 else None
+    if family in ("status", "verdict", "synced", "beat", "stats"):
         return Name(family, ids)
     return None
 
@@ -136,3 +146,13 @@ def _parse_plan(tokens: list[str], ids: tuple[str, ...]) -> Name | None:
             return Name(f"plan.{kind}", ids[3:], scope=f"{ROOT}.plan.node.{node}", node=ids[1])
         case _:
             return None
+
+
+def scope_of(subject: str) -> str:
+    """The scope of a row or Commit, without taking the rest of its subject apart; empty for all others."""
+    if subject.startswith(f"{ALL_SCOPE}."):
+        return ALL_SCOPE
+    if not subject.startswith(_NODE_PREFIX):
+        return ""
+    end = subject.find(".", len(_NODE_PREFIX))
+    return subject[:end] if end > 0 else ""

@@ -17,8 +17,7 @@ class Change(msgspec.Struct, frozen=True, order=True):
     @property
     def scope(self) -> str:
         """The scope whose Commit counts this row; empty for policies in force."""
-        name = subjects.parse(self.subject)
-        return name.scope if name else ""
+        return subjects.scope_of(self.subject)
 
 
 def changes(wanted: Mapping[str, bytes], held: Mapping[str, bytes]) -> tuple[Change, ...]:

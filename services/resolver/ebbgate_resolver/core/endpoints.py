@@ -35,36 +35,40 @@ def match(known: inventory.Inventory, in_force: Mapping[str, policies.Policy]) -
     # Pods of one workload have the same labels: asked once, a rollout of thousands costs one evaluation.
     by_nodes = any(rule.nodes.requirements for policy in candidates for rule in policy.rules)
     asked: dict[object, tuple[policies.Policy, ...]] = {}
-    for pod in sorted(known.pods.values(), key=_precedence):
-        if pod.node not in known.nodes or pod.phase in _ENDED:
+    for pod in sorted(known.pods.values(), key=precedence):
+        if not counts(pod, known):
             continue
         key = (pod.namespace, frozenset(pod.labels.items()), pod.node if by_nodes else "")
         if key not in asked:
             asked[key] = tuple(policy for policy in candidates if chooses(policy, pod, known))
         if not asked[key]:
             continue
-        if reason := _obstacle(pod):
-            matched.notes.extend(_ignored(pod, reason))
+        if reason := obstacle(pod):
+            matched.notes.extend(ignored(pod, reason))
         else:
             _add(matched, pod, asked[key], owners)
     return matched
 
 
-def _obstacle(pod: facts.Pod) -> str:
+def counts(pod: facts.Pod, known: inventory.Inventory) -> bool:
+    return pod.node in known.nodes and pod.phase not in _ENDED
+
+
+def obstacle(pod: facts.Pod) -> str:
     """Why a pod that a policy chooses can't be an endpoint, or empty."""
     if pod.host_network:
         return "it is on the host's network, its packets have the node's address"
     return "" if pod.ips else "it has no IP address"
 
 
-def _ignored(pod: facts.Pod, reason: str) -> list[answers.Note]:
+def ignored(pod: facts.Pod, reason: str) -> list[answers.Note]:
     """A pod that is just starting has no address yet, and that is nothing to talk about."""
     if pod.phase == "Pending":
         return []
     return [answers.note("pod.ignored", pod=f"{pod.namespace}/{pod.name}", reason=reason)]
 
 
-def _precedence(pod: facts.Pod) -> tuple[int, bool, str, str, str]:
+def precedence(pod: facts.Pod) -> tuple[int, bool, str, str, str]:
     """Of two pods with one address on a node the newer has it: the address was given again. Where the ages
     don't tell, the running one, then the smaller uid.
     """
@@ -74,15 +78,19 @@ def _precedence(pod: facts.Pod) -> tuple[int, bool, str, str, str]:
 
 def chooses(policy: policies.Policy, pod: facts.Pod, known: inventory.Inventory) -> bool:
     pod_labels = pod.labels | {NAMESPACE_OF_POD: pod.namespace}
-    namespace = known.namespaces.get(pod.namespace)
-    namespace_labels = (namespace.labels if namespace else {}) | {NAME_OF_NAMESPACE: pod.namespace}
+    of_namespace = namespace_labels(pod.namespace, known)
     node_labels = known.nodes[pod.node].labels
     return any(
         selectors.matches(rule.pods, pod_labels)
-        and selectors.matches(rule.namespaces, namespace_labels)
+        and selectors.matches(rule.namespaces, of_namespace)
         and selectors.matches(rule.nodes, node_labels)
         for rule in policy.rules
     )
+
+
+def namespace_labels(name: str, known: inventory.Inventory) -> dict[str, str]:
+    namespace = known.namespaces.get(name)
+    return (namespace.labels if namespace else {}) | {NAME_OF_NAMESPACE: name}
 
 
 def _add(
@@ -98,14 +106,17 @@ def _add(
         subject = subjects.endpoint(pod.node, ip)
         owner = owners.setdefault(subject, pod)
         if owner is not pod:
-            matched.notes.append(_shared(ip, owner, pod))
+            matched.notes.append(shared(ip, owner, pod))
             continue
-        matched.endpoints[subject] = rows.Endpoint(
-            ip=ip, set=set_id, bucket=digests.bucket(pod.uid, rows.BUCKETS), pod=name
-        )
+        matched.endpoints[subject] = row(pod, ip, set_id)
 
 
-def _shared(ip: str, owner: facts.Pod, other: facts.Pod) -> answers.Note:
+def row(pod: facts.Pod, ip: str, set_id: str) -> rows.Endpoint:
+    bucket = digests.bucket(pod.uid, rows.BUCKETS)
+    return rows.Endpoint(ip=ip, set=set_id, bucket=bucket, pod=f"{pod.namespace}/{pod.name}")
+
+
+def shared(ip: str, owner: facts.Pod, other: facts.Pod) -> answers.Note:
     return answers.note(
         "pod_ip.shared",
         ip=ip,

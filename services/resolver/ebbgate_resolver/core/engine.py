@@ -3,7 +3,8 @@
 Leg: all of Fact ─▶ rows ─▶ batches, and Applied ─▶ Verdict. The shell folds what arrived, steps once,
 publishes, and says `stored`; only then does the engine take its own rows for PLAN's content. If publishing
 fails the shell reads PLAN again and hands it to `replace_plan`. Never removes anything before the watcher's
-kinds are synced: an object that hasn't been listed yet would look like one that is gone.
+kinds are synced: an object that hasn't been listed yet would look like one that is gone. A step costs work
+for what changed since the last one, whoever changed it: facts, reports, PLAN, or time.
 """
 
 from collections.abc import Iterable
@@ -15,26 +16,19 @@ from ebbgate_bus.contracts.envelope import SEEN, TRACEPARENT, Outgoing, Stored
 from ebbgate_resolver.core import (
     answers,
     diff,
+    freed,
     held,
+    incremental,
     inventory,
     ledger,
     presence,
     release,
-    resolve,
     revision,
-    slots,
     verdicts,
+    wanted,
 )
 
-RESERVED_S = 3600.0
-"""A freed slot isn't used again while its tombstone can still be read (streams.TOMBSTONE_TTL)."""
-
-
-class Freed(msgspec.Struct, frozen=True):
-    """`egress_ip`: what the slot named, or empty if that isn't known any more."""
-
-    since_s: float
-    egress_ip: str = ""
+RESERVED_S = freed.RESERVED_S
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -46,22 +40,34 @@ class Step(msgspec.Struct, frozen=True):
     now_s: float = 0.0
 
 
+class _Changes(msgspec.Struct, frozen=True):
+    """`kept`: subjects of egress rows that nobody wants and that stay for now."""
+
+    rows: tuple[diff.Change, ...]
+    kept: frozenset[str]
+
+
 class Resolver:
     """`cluster_cidrs`: destinations that are never steered, besides those found. `epoch`: of our claim."""
 
     def __init__(self, *, cluster_cidrs: tuple[str, ...] = ()) -> None:
         self.epoch = 0
-        self._cluster_cidrs = cluster_cidrs
         self._known = inventory.Inventory()
         self._plan = held.Held()
         self._verdicts: dict[str, bytes] = {}
-        self._freed: dict[slots.Place, Freed] = {}
+        self._freed = freed.Freed()
         self._presence = presence.Presence()
-        self._ledger = ledger.Ledger()
+        self._sources = release.Sources(self._known, self._presence)
+        self._incremental = incremental.Incremental(self._known, cluster_cidrs)
+        self._difference = wanted.Difference()
         self._heard: set[str] = set()
         self._cause: dict[str, str] = {}
         self._unreadable: list[answers.Note] = []
-        self._noted: list[answers.Note] = []
+        self._unsettled: set[str] = set()
+        self._unsaid: set[str] = set()
+        self._shared_revision = 0
+        self._was_complete = False
+        self._replaced = True
         self._changed = True
         self._waiting = False
 
@@ -76,11 +82,15 @@ class Resolver:
         return dict(self._plan.commits)
 
     def replace_facts(self, messages: Iterable[Stored]) -> None:
-        self._known.forget_facts()
+        """All there is in FACT. What is as it was costs next to nothing."""
+        messages = list(messages)
+        self._known.forget_facts({message.subject for message in messages})
         self.fold(messages)
 
     def replace_reports(self, messages: Iterable[Stored]) -> None:
-        self._known.forget_reports()
+        messages = list(messages)
+        self._known.forget_reports({message.subject for message in messages})
+        self._unsaid.update(map(_policy_of, self._verdicts), self._known.policies)
         self._verdicts = {}
         self.fold(messages)
 
@@ -91,6 +101,7 @@ class Resolver:
             if name is not None and name.kind == "beat":
                 self._heard.update(name.ids[1:2])
             elif name is not None and name.kind == "verdict":
+                self._unsaid.add(name.ids[0])
                 self._put_verdict(message.subject, message.payload)
             else:
                 self._fold_one(message, name)
@@ -102,7 +113,7 @@ class Resolver:
         try:
             decoded = codec.decode(message.subject, message.payload)
         except codec.Undecodable as error:
-            self._known.unreadable.add(message.subject)
+            self._known.cannot_read(message.subject)
             self._unreadable.append(answers.note("message.unreadable", reason=error))
             return
         if name is not None and name.kind == "status":
@@ -114,24 +125,25 @@ class Resolver:
     def replace_plan(self, messages: Iterable[Stored], now_s: float) -> None:
         """PLAN as stored, tombstones included: these reserve freed slots, as if they were freed now."""
         self._plan, before = held.Held(), self._freed
-        self._freed = {}
-        self._changed = True
+        self._freed = freed.Freed()
+        self._changed = self._replaced = True
         for message in messages:
             self._put(message.subject, message.payload, now_s)
-        for place, freed in before.items():
-            if place not in self._plan.egress:
-                self._freed[place] = freed
+        self._freed.remember(before)
+        for place in self._plan.egress:
+            self._freed.take_back(place)
 
     def _put(self, subject: str, payload: bytes, now_s: float) -> None:
-        name = subjects.parse(subject)
-        if name is not None and name.kind == "plan.egress" and not payload and name.ids[0].isdecimal():
-            place = (name.node, int(name.ids[0]))
+        place = held.place_of(subject)
+        if place[1] >= 0 and not payload:
             known = self._plan.egress.get(place)
-            self._freed[place] = Freed(now_s, known.egress_ip if known else "")
+            self._freed.put(place, freed.Freeing(now_s, known.egress_ip if known else ""))
         try:
             self._plan.put(subject, payload)
         except codec.Undecodable as error:
             self._unreadable.append(answers.note("row.unreadable", reason=error))
+        if place in self._plan.egress:
+            self._freed.take_back(place)
 
     def step(self, now_s: float) -> Step:
         """`now_s`: seconds on any clock that doesn't run backwards much. Nothing changed: an empty Step."""
@@ -141,75 +153,122 @@ class Resolver:
         # Time alone changes something only where a slot is waited for.
         if not (self._changed or self._waiting):
             return Step(now_s=now_s)
-        resolution = resolve.resolve(self._known, self._previous(now_s), self._cluster_cidrs)
-        changes, kept = self._changes(resolution, now_s)
-        stamp = revision.Stamp(self.epoch, self._cause)
-        scopes = revision.scopes_wanted(self._known.nodes, kept)
-        if not self._known.complete:
-            scopes |= self._plan.commits.keys()
-        batches = revision.batches(changes, scopes, self._plan, stamp)
-        self._waiting = bool(resolution.slotless or set(kept) & set(resolution.retained))
-        self._changed = False
+        self._freed.expire(now_s)
+        touched, of_plan = self._known.take_touched(), self._plan.take_touched()
+        everything = self._replaced or self._known.complete != self._was_complete
+        update = self._incremental.update(touched, of_plan, self._following())
+        self._compare(touched, of_plan, everything=everything)
+        changes = self._changes(now_s)
+        batches = self._batches(changes)
+        self._waiting = bool(self._incremental.is_slotless or changes.kept)
+        self._changed = self._replaced = False
+        self._was_complete = self._known.complete
+        unreadable, self._unreadable = self._unreadable, []
         return Step(
             batches=batches,
-            verdicts=self._changed_verdicts(resolution, batches),
-            notes=self._new_notes(resolution),
+            verdicts=self._changed_verdicts(update, batches, everything=everything),
+            notes=(*unreadable, *update.notes),
             now_s=now_s,
         )
 
-    def _previous(self, now_s: float) -> resolve.Previous:
-        self._freed = {
-            place: freed
-            for place, freed in self._freed.items()
-            if now_s - freed.since_s < RESERVED_S and place not in self._plan.egress
-        }
-        return resolve.Previous(self._plan, {place: freed.egress_ip for place, freed in self._freed.items()})
+    def _following(self) -> incremental.Following:
+        return incremental.Following(self._plan, self._freed, self._replaced)
 
-    def _changes(
-        self, resolution: resolve.Resolution, now_s: float
-    ) -> tuple[tuple[diff.Change, ...], dict[str, bytes]]:
-        """The changes, and the rows that PLAN holds after them."""
-        refused = release.refused_peers(self._plan, self._known)
-        wanted = release.without_peers(resolution.wanted, refused)
-        careful = wanted | resolution.retained
-        changes = diff.changes(careful, self._plan.rows)
+    def _compare(self, touched: inventory.Touched, of_plan: held.Touched, *, everything: bool) -> None:
+        """Bring up to date what is kept of the difference between PLAN and what is wanted."""
+        rows_ = self._incremental.wanted
+        subjects_ = rows_.take_touched() | of_plan.rows
+        nodes = touched.nodes | {_node_of(scope) for scope in of_plan.scopes}
+        if self._replaced:
+            subjects_ = self._difference.everything(rows_, self._plan)
+            self._sources.forget()
+        if everything:
+            nodes = {*self._known.nodes, *map(_node_of, self._plan.totals | self._plan.commits)}
+        self._unsettled |= self._difference.refresh(subjects_, rows_, self._plan)
+        self._unsettled |= {subjects.ALL_SCOPE, *map(subjects.node_scope, filter(None, nodes))}
+        self._sources.touch(nodes | touched.reports)
+        self._sources.touch_peers(nodes | set(filter(None, map(_peer_of, subjects_))), self._plan)
+
+    def _changes(self, now_s: float) -> _Changes:
+        """What is to be written, and what PLAN keeps though nobody wants it."""
+        retained, plan = self._difference.retained, self._plan
+        refused = set(map(subjects.peer, self._sources.refused_peers(plan)))
+        changed = {s: payload for s, payload in self._difference.changes.items() if s not in refused}
+        careful = _Changes(_sorted(changed), frozenset(retained))
         if not self._known.complete:
-            additions = release.before_synced(changes, self._plan.rows, self._known)
-            return additions, self._plan.rows | {change.subject: change.payload for change in additions}
-        if not resolution.retained or any(change.scope == subjects.ALL_SCOPE for change in changes):
-            return changes, careful
-        sources = self._plan.nodes_with_endpoints()
-        counting = self._presence.counting(sources, now_s)
-        named = release.still_named(resolution.retained, self._plan)
-        if named == resolution.retained or not release.is_allowed(self._plan, self._known, counting):
-            return changes, careful
-        left = release.left_behind(self._known, sources, counting)
-        kept = release.without_peers(wanted, left) | named
-        return diff.changes(kept, self._plan.rows), kept
+            return _Changes(release.before_synced(careful.rows, plan.rows, self._known), careful.kept)
+        if not retained or any(change.scope == subjects.ALL_SCOPE for change in careful.rows):
+            return careful
+        named = release.still_named(retained, plan)
+        if named == retained or not self._sources.is_allowed(plan, now_s):
+            return careful
+        changed |= dict.fromkeys(retained.keys() - named.keys(), b"")
+        for node in self._sources.left_behind(plan, now_s):
+            peer = subjects.peer(node)
+            changed.pop(peer, None)
+            if peer in plan.rows:
+                changed[peer] = b""
+        return _Changes(_sorted(changed), frozenset(named))
+
+    def _batches(self, changes: _Changes) -> tuple[tuple[Outgoing, ...], ...]:
+        keeping = set(map(subjects.scope_of, changes.kept))
+        scopes = self._unsettled | set(map(subjects.scope_of, self._difference.retained))
+        due = revision.due(scopes, lambda scope: self._has_commit(scope, keeping), self._plan)
+        self._unsettled = {*due.bare, *due.gone}
+        return revision.batches(changes.rows, due, self._plan, revision.Stamp(self.epoch, self._cause))
+
+    def _has_commit(self, scope: str, keeping: set[str]) -> bool:
+        """`all` has one, every node has one even if it is empty (a programmer may hold rows that are no
+        longer wanted), and vanished nodes that still have rows. Before all is listed none is taken away.
+        """
+        if scope == subjects.ALL_SCOPE or _node_of(scope) in self._known.nodes:
+            return True
+        if self._known.complete:
+            return scope in keeping
+        total = self._plan.totals.get(scope)
+        return scope in self._plan.commits or bool(total and total.count)
 
     def _changed_verdicts(
-        self, resolution: resolve.Resolution, batches: tuple[tuple[Outgoing, ...], ...]
+        self, update: incremental.Update, batches: tuple[tuple[Outgoing, ...], ...], *, everything: bool
     ) -> tuple[Outgoing, ...]:
-        after = verdicts.commits_after(self._plan, batches)
-        programmed = self._ledger.programmed(resolution, ledger.up_to_date(self._known, after))
-        buckets = verdicts.count_buckets(resolution.matched)
-        progress = verdicts.Progress(self._known, resolution, programmed, buckets)
-        wanted = {
-            subjects.verdict(name): codec.encode(verdicts.verdict(name, progress))
-            for name in sorted(self._known.policies)
-        }
-        changes = diff.changes(wanted, self._verdicts)
-        if not self._known.complete:
-            changes = tuple(change for change in changes if change.payload)
-        return tuple(revision.outgoing(change.subject, change.payload, self._cause) for change in changes)
+        self._unsaid |= update.policies | self._newly_programmed(update.nodes, batches, everything)
+        if everything:
+            self._unsaid.update(map(_policy_of, self._verdicts), self._known.policies)
+        changed = {}
+        for name in self._unsaid:
+            subject = subjects.verdict(name)
+            payload = self._verdict(name)
+            if payload != self._verdicts.get(subject, b""):
+                changed[subject] = payload
+        self._unsaid = set(map(_policy_of, changed))
+        return tuple(
+            revision.outgoing(subject, payload, self._cause)
+            for subject, payload in sorted(changed.items())
+            if payload or self._known.complete
+        )
 
-    def _new_notes(self, resolution: resolve.Resolution) -> tuple[answers.Note, ...]:
-        """One for each change of state: what was already said isn't said again."""
-        now = resolve.notes(resolution)
-        fresh = [note for note in now if note not in self._noted]
-        self._noted = now
-        unreadable, self._unreadable = self._unreadable, []
-        return (*unreadable, *fresh)
+    def _newly_programmed(
+        self, nodes: set[str], batches: tuple[tuple[Outgoing, ...], ...], everything: bool
+    ) -> set[str]:
+        """Policies of which more or fewer nodes have their rows, once `batches` are stored."""
+        news = ledger.News(self._plan.commits, ledger.commits_of(batches))
+        shared = news.commit(subjects.ALL_SCOPE)
+        now = shared.revision if shared else 0
+        if everything or now < self._shared_revision or not self._shared_revision:
+            nodes = nodes | self._known.nodes.keys()
+        self._shared_revision = now
+        nodes = nodes | set(map(_node_of, news.written))
+        return self._incremental.ledger.settle(
+            nodes, lambda node: ledger.is_up_to_date(node, self._known, news)
+        )
+
+    def _verdict(self, name: str) -> bytes:
+        """Empty for a policy that doesn't exist."""
+        if name not in self._known.policies:
+            return b""
+        programmed, buckets = self._incremental.ledger.programmed, self._incremental.buckets
+        progress = verdicts.Progress(self._known, self._incremental.view(name), programmed, buckets)
+        return codec.encode(verdicts.verdict(name, progress))
 
     def stored(self, step: Step) -> None:
         """`step`'s batches are PLAN now, and its verdicts published. To be called after every step."""
@@ -225,3 +284,25 @@ class Resolver:
         self._verdicts.pop(subject, None)
         if payload:
             self._verdicts[subject] = payload
+
+
+def _sorted(changed: dict[str, bytes]) -> tuple[diff.Change, ...]:
+    return tuple(diff.Change(subject, payload) for subject, payload in sorted(changed.items()))
+
+
+def _node_of(scope: str) -> str:
+    """Empty for `all`."""
+    return "" if scope == subjects.ALL_SCOPE else subjects.unescape(scope.rpartition(".")[2])
+
+
+def _policy_of(subject: str) -> str:
+    """Of a verdict's subject."""
+    return subjects.unescape(subject.rpartition(".")[2])
+
+
+_PEER = f"{subjects.ALL_SCOPE}.peer."
+
+
+def _peer_of(subject: str) -> str:
+    """The node whose peer row it is, or empty."""
+    return subjects.unescape(subject.removeprefix(_PEER)) if subject.startswith(_PEER) else ""

@@ -8,13 +8,17 @@ stands alone. With an egress IP of one family given, destinations of the other f
 of the same interface, as in Cilium.
 """
 
+import functools
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
 from ebbgate_bus.contracts import facts, rows
 from ebbgate_resolver.core import addresses, inventory, policies, selectors
+
+Matching = Callable[[selectors.Selector], Iterable[str]]
+"""The names of the nodes that match a selector, sorted."""
 
 
 class EgressAddress(msgspec.Struct, frozen=True):
@@ -36,9 +40,21 @@ def choose(policy: policies.Policy, known: inventory.Inventory) -> tuple[Gateway
 
     Of several gateways those that can't serve are left out while another can: their pods would be dropped.
     """
+
+    def matching(selector: selectors.Selector) -> Iterable[str]:
+        names = sorted(known.nodes)
+        return (name for name in names if selectors.matches(selector, known.nodes[name].labels))
+
+    return choose_among(policy, known, matching)
+
+
+def choose_among(
+    policy: policies.Policy, known: inventory.Inventory, matching: Matching
+) -> tuple[Gateway, ...]:
+    """`choose`, for who knows already which nodes match."""
     found: list[Gateway] = []
     for choice in policy.gateways:
-        gateway = _first(choice, policy.families, known)
+        gateway = _first(choice, policy.families, known, matching(choice.nodes))
         if gateway is not None:
             ordinal = sum(gateway.node == each.node for each in found)
             found.append(msgspec.structs.replace(gateway, key=f"{gateway.node}#{ordinal}"))
@@ -47,7 +63,10 @@ def choose(policy: policies.Policy, known: inventory.Inventory) -> tuple[Gateway
 
 
 def _first(
-    choice: policies.GatewayChoice, families: tuple[str, ...], known: inventory.Inventory
+    choice: policies.GatewayChoice,
+    families: tuple[str, ...],
+    known: inventory.Inventory,
+    matching: Iterable[str],
 ) -> Gateway | None:
     """
     | matching nodes | answer |
@@ -57,10 +76,9 @@ def _first(
     | none can serve | the first by name, without egress IP: it drops |
     """
     spare = None
-    for name in sorted(known.nodes):
-        node = known.nodes[name]
-        gateway_ip = address_of(node)
-        if gateway_ip is None or not selectors.matches(choice.nodes, node.labels):
+    for name in matching:
+        gateway_ip = address_of(known.nodes[name])
+        if gateway_ip is None:
             continue
         egress = egress_addresses(choice, known.network(name), families)
         if egress:
@@ -120,7 +138,11 @@ def share(gateways: Iterable[Gateway]) -> tuple[str, ...]:
     """Bucket → key of its gateway, by rendezvous hashing: a lost gateway moves its own buckets, a new one
     draws some to itself, no other moves. Empty text: there is no gateway.
     """
-    keys = sorted(gateway.key for gateway in gateways)
+    return _share(tuple(sorted(gateway.key for gateway in gateways)))
+
+
+@functools.lru_cache(maxsize=4096)
+def _share(keys: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(
         max(keys, key=lambda key: (_weight(bucket, key), key), default="") for bucket in range(rows.BUCKETS)
     )

@@ -6,7 +6,7 @@ no gateway or no egress IP gets rows that drop, never none. An egress row that i
 `retained`, apart from the others, since only the engine knows whether all sources have let go of it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -105,19 +105,39 @@ def _retained(wanted: Mapping[str, bytes], held_: held.Held) -> dict[str, bytes]
 
 def notes(resolution: Resolution) -> list[answers.Note]:
     """The state in lines: what is rejected, what can't be resolved for now, what was ignored."""
-    said = [
-        answers.note("policy.rejected", policy=name, field=why.field, reason=why.reason)
-        for name, why in sorted(resolution.versions.rejected.items())
+    return [
+        *(note_of_rejected(name, why) for name, why in sorted(resolution.versions.rejected.items())),
+        *(
+            note
+            for name, found in sorted(resolution.chosen.items())
+            for note in notes_of_gateways(name, found)
+        ),
+        *map(note_of_unreachable, resolution.unreachable),
+        *map(note_of_slotless, sorted(resolution.slotless)),
+        *map(note_of_conflict, resolution.conflicts),
+        *resolution.matched.notes,
     ]
-    for name, found in sorted(resolution.chosen.items()):
-        if not any(gateway.egress for gateway in found):
-            reason = "no egress IP on its gateways" if found else "no node matches its gateway"
-            said.append(answers.note("policy.unresolved", policy=name, reason=reason))
-    for node in resolution.unreachable:
-        reason = "it has no internal IPv4 address, so it can be neither gateway nor source"
-        said.append(answers.note("node.ignored", node=node, reason=reason))
-    for node, ip in sorted(resolution.slotless):
-        said.append(answers.note("slots.exhausted", node=node, egress_ip=ip))
-    for lost in resolution.conflicts:
-        said.append(answers.note("route.lost", policy=lost.loser, winner=lost.winner, cidr=lost.cidr))
-    return said + resolution.matched.notes
+
+
+def note_of_rejected(policy: str, why: answers.Rejected) -> answers.Note:
+    return answers.note("policy.rejected", policy=policy, field=why.field, reason=why.reason)
+
+
+def notes_of_gateways(policy: str, found: Sequence[gateways.Gateway]) -> list[answers.Note]:
+    if any(gateway.egress for gateway in found):
+        return []
+    reason = "no egress IP on its gateways" if found else "no node matches its gateway"
+    return [answers.note("policy.unresolved", policy=policy, reason=reason)]
+
+
+def note_of_unreachable(node: str) -> answers.Note:
+    reason = "it has no internal IPv4 address, so it can be neither gateway nor source"
+    return answers.note("node.ignored", node=node, reason=reason)
+
+
+def note_of_slotless(wish: slots.Wish) -> answers.Note:
+    return answers.note("slots.exhausted", node=wish[0], egress_ip=wish[1])
+
+
+def note_of_conflict(lost: routes.Conflict) -> answers.Note:
+    return answers.note("route.lost", policy=lost.loser, winner=lost.winner, cidr=lost.cidr)

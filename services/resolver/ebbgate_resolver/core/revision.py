@@ -12,7 +12,7 @@ is there and a path's slot is on its gateway (gateways first on add, sources fir
 | 4 | rows of `all` removed | nobody names them any more |
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -44,16 +44,35 @@ class Stamp(msgspec.Struct, frozen=True):
     headers: dict[str, str] = {}
 
 
+class Due(msgspec.Struct, frozen=True):
+    """`bare`: scopes that need a Commit even if no row of theirs changes. `gone`: whose Commit goes."""
+
+    bare: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+
+
 def batches(
-    changes: Iterable[diff.Change], scopes: Iterable[str], plan: held.Held, stamp: Stamp
+    changes: Iterable[diff.Change], due: Due, plan: held.Held, stamp: Stamp
 ) -> tuple[tuple[Outgoing, ...], ...]:
-    """`scopes`: those that must have a Commit that agrees with their rows; other Commits are removed."""
     press = _Press(plan, stamp)
-    wanted = frozenset(scopes)
-    todo = sorted([*_units(changes), *_bare_commits(wanted, plan)], key=lambda unit: unit.order)
-    gone = sorted(plan.commits.keys() - wanted)
+    bare = (Unit((3, 1, scope), (), frozenset((scope,))) for scope in due.bare)
+    todo = sorted([*_units(changes), *bare], key=lambda unit: unit.order)
     made = [press.batch(units, ()) for units in _pack(todo)]
-    return (*made, *(press.batch((), part) for part in _parts(gone)))
+    return (*made, *(press.batch((), part) for part in _parts(due.gone)))
+
+
+def due(scopes: Iterable[str], wanted: Callable[[str], bool], plan: held.Held) -> Due:
+    """Of `scopes` those that need a Commit, since theirs disagrees with their rows, or must lose it.
+
+    `wanted`: must the scope have a Commit?
+    """
+    bare, gone = [], []
+    for scope in sorted(scopes):
+        if not wanted(scope):
+            gone += [scope] if scope in plan.commits else []
+        elif not plan.totals.get(scope, held.Total()).agrees(plan.commits.get(scope)):
+            bare.append(scope)
+    return Due(tuple(bare), tuple(gone))
 
 
 def _units(changes: Iterable[diff.Change]) -> Iterator[Unit]:
@@ -81,30 +100,23 @@ def _order(key: str, together: list[diff.Change]) -> tuple[int, int, str]:
     return (2, rank, key) if added else (4, -rank, key)
 
 
-def _bare_commits(wanted: frozenset[str], plan: held.Held) -> Iterator[Unit]:
-    """A scope without Commit, or whose Commit disagrees with its rows, needs one even if no row changes."""
-    for scope in sorted(wanted):
-        if not plan.totals.get(scope, held.Total()).agrees(plan.commits.get(scope)):
-            yield Unit((3, 1, scope), (), frozenset((scope,)))
-
-
 def _pack(units: Iterable[Unit]) -> Iterator[tuple[Unit, ...]]:
     """As many units as fit, in order."""
     packed: list[Unit] = []
-    size, scopes = _WRITER_MESSAGES, frozenset[str]()
+    size, scopes = _WRITER_MESSAGES, set[str]()
     for unit in units:
-        grown = size + len(unit.changes)
-        if packed and grown + len(scopes | unit.scopes) > streams.MAX_BATCH:
+        new_scopes = sum(scope not in scopes for scope in unit.scopes)
+        if packed and size + len(unit.changes) + len(scopes) + new_scopes > streams.MAX_BATCH:
             yield tuple(packed)
-            packed, size, scopes = [], _WRITER_MESSAGES, frozenset()
-            grown = size + len(unit.changes)
+            packed, size, scopes = [], _WRITER_MESSAGES, set()
         packed.append(unit)
-        size, scopes = grown, scopes | unit.scopes
+        size += len(unit.changes)
+        scopes |= unit.scopes
     if packed:
         yield tuple(packed)
 
 
-def _parts(gone: list[str]) -> Iterator[list[str]]:
+def _parts(gone: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     step = streams.MAX_BATCH - _WRITER_MESSAGES
     return (gone[i : i + step] for i in range(0, len(gone), step))
 
@@ -160,15 +172,3 @@ class _Press:
 def outgoing(subject: str, payload: bytes, headers: dict[str, str]) -> Outgoing:
     """An empty payload is a tombstone, and says how long it can be read."""
     return Outgoing(subject, payload, headers if payload else headers | {TTL: streams.TOMBSTONE_TTL})
-
-
-def scopes_wanted(nodes: Iterable[str], wanted_rows: Mapping[str, bytes]) -> set[str]:
-    """`all`, every node's, even if it is empty (a programmer may hold rows that are no longer wanted), and
-    those of vanished nodes that still have rows.
-    """
-    named = filter(None, map(subjects.parse, wanted_rows))
-    return {
-        subjects.ALL_SCOPE,
-        *map(subjects.node_scope, nodes),
-        *(name.scope for name in named if name.scope),
-    }

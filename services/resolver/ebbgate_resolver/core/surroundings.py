@@ -6,19 +6,19 @@ CIDRs, node addresses) plus a setting: a policy for 0.0.0.0/0 must not break the
 
 from collections.abc import Iterable, Iterator
 
-from ebbgate_bus.contracts import rows, subjects
+from ebbgate_bus.contracts import facts, rows, subjects
 from ebbgate_resolver.core import addresses, gateways, inventory
 
 
 def peers(known: inventory.Inventory) -> dict[str, rows.Peer]:
     """Subject → row, for each node with an internal IPv4 address: the tunnel's outer packets are IPv4."""
-    return {
-        subjects.peer(name): rows.Peer(
-            addresses=tuple(ip for ip in node.internal_ips if addresses.family_of_text(ip) == "ipv4")
-        )
-        for name, node in sorted(known.nodes.items())
-        if gateways.address_of(node)
-    }
+    found = {subjects.peer(name): peer(node) for name, node in sorted(known.nodes.items())}
+    return {subject: row for subject, row in found.items() if row}
+
+
+def peer(node: facts.Node) -> rows.Peer | None:
+    own = tuple(ip for ip in node.internal_ips if addresses.family_of_text(ip) == "ipv4")
+    return rows.Peer(addresses=own) if own else None
 
 
 def unreachable(known: inventory.Inventory) -> tuple[str, ...]:
@@ -43,11 +43,19 @@ def _sources(known: inventory.Inventory, setting: Iterable[str]) -> Iterator[tup
     for cidr in setting:
         yield cidr, "setting"
     for name, node in known.nodes.items():
-        for cidr in node.pod_cidrs:
-            yield cidr, f"podCIDR of {name}"
-        for text in node.addresses or node.internal_ips:
-            if (ip := addresses.address(text)) is not None:
-                yield addresses.host_network(ip), f"address of {name}"
+        yield from sources_of_node(name, node)
     for name, service_cidr in known.service_cidrs.items():
-        for cidr in service_cidr.cidrs:
-            yield cidr, f"ServiceCIDR {name}"
+        yield from sources_of_service_cidr(name, service_cidr)
+
+
+def sources_of_node(name: str, node: facts.Node) -> Iterator[tuple[str, str]]:
+    """CIDR, and why it is the cluster's."""
+    for cidr in node.pod_cidrs:
+        yield cidr, f"podCIDR of {name}"
+    for text in node.addresses or node.internal_ips:
+        if (ip := addresses.address(text)) is not None:
+            yield addresses.host_network(ip), f"address of {name}"
+
+
+def sources_of_service_cidr(name: str, service_cidr: facts.ServiceCidr) -> Iterator[tuple[str, str]]:
+    return ((cidr, f"ServiceCIDR {name}") for cidr in service_cidr.cidrs)
