@@ -31,13 +31,36 @@ def _hidden(relative: pathlib.Path) -> bool:
     return any(part.startswith(".") for part in relative.parts)
 
 
+class Loaded(msgspec.Struct, frozen=True):
+    """A settled world of manifests. `origins`: subject of a fact → its file. See Planned for the rest."""
+
+    stage: world.World
+    origins: dict[str, str]
+    troubles: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
 def plan(files: Iterable[tuple[str, bytes]], node: str | None) -> Planned:
     """`files`: name and content. Without `node` each egress IP is shown, as its gateway sees it."""
+    loaded = load(files)
+    stage, troubles = loaded.stage, list(loaded.troubles)
+    if node is not None and node not in stage.nodes:
+        known = ", ".join(sorted(stage.nodes)) or "none"
+        troubles.append(f"--node {node}: no manifest has this node; there are: {known}")
+    warnings = [*loaded.warnings, *(_text(note) for note in stage.notes if note.event != "policy.rejected")]
+    for policy, reason in sorted(stage.rejected().items()):
+        origin = loaded.origins.get(subjects.fact("policy", policy))
+        troubles += [f"{origin}: policy {policy}: {reason}"] if origin else []
+    return Planned(stage.entries(node), tuple(troubles), tuple(warnings))
+
+
+def load(files: Iterable[tuple[str, bytes]]) -> Loaded:
+    """`files`: name and content."""
     stage = world.World()
     troubles: list[str] = []
     warnings: list[str] = []
     origins: dict[str, str] = {}
-    for origin, seen in _objects(files, troubles):
+    for origin, seen in objects_of(files, troubles):
         if isinstance(seen, objects.Unusable):
             troubles.append(f"{origin}: {seen.kind} {seen.name}".rstrip() + f": {seen.reason}")
         elif first := origins.get(seen.subject):
@@ -47,18 +70,13 @@ def plan(files: Iterable[tuple[str, bytes]], node: str | None) -> Planned:
             warnings += [f"{origin}: {_named(seen)}: {warning}" for warning in seen.warnings]
             stage.put(seen)
     stage.settle()
-    if node is not None and node not in stage.nodes:
-        known = ", ".join(sorted(stage.nodes)) or "none"
-        troubles.append(f"--node {node}: no manifest has this node; there are: {known}")
-    warnings += [_text(note) for note in stage.notes if note.event != "policy.rejected"]
-    for policy, reason in sorted(stage.rejected().items()):
-        troubles.append(f"{origins[subjects.fact('policy', policy)]}: policy {policy}: {reason}")
-    return Planned(stage.entries(node), tuple(troubles), tuple(warnings))
+    return Loaded(stage, origins, tuple(troubles), tuple(warnings))
 
 
-def _objects(
+def objects_of(
     files: Iterable[tuple[str, bytes]], troubles: list[str]
 ) -> Iterator[tuple[str, objects.Observed | objects.Unusable]]:
+    """Each object with its file's name; files that can't be read are added to `troubles`."""
     for name, content in files:
         file = manifests.parse(content, manifests.File())
         if file.broken:

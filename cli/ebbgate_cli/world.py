@@ -10,7 +10,7 @@ from collections.abc import Callable
 from ebbgate_bus.contracts import codec, facts, reports, rows, subjects
 from ebbgate_bus.contracts.envelope import Outgoing, Stored
 from ebbgate_bus.contracts.message import Message
-from ebbgate_resolver.core import answers, engine, listing
+from ebbgate_resolver.core import answers, engine, inventory, listing
 from ebbgate_watcher.core import objects
 
 ROUNDS_MAX = 100
@@ -18,11 +18,14 @@ ROUNDS_MAX = 100
 
 
 class World:
-    """`on_batch` sees every batch before it counts, e.g. to check that it is safe alone."""
+    """`on_batch` sees every batch before it counts, e.g. to check that it is safe alone. `known`: all facts
+    and reports, for questions.
+    """
 
     def __init__(self, on_batch: Callable[[tuple[Outgoing, ...]], None] | None = None) -> None:
         self.resolver = engine.Resolver()
         self.resolver.epoch = 1
+        self.known = inventory.Inventory()
         self.now_s = 0.0
         self.verdicts: dict[str, reports.Verdict] = {}
         self.notes: list[answers.Note] = []
@@ -91,6 +94,7 @@ class World:
         return set(self._nodes)
 
     def _fold(self, subject: str, message: Message | facts.Gone) -> None:
+        self.known.fold(subject, message)
         self.resolver.fold([Stored(subject, codec.encode(message), 0)])
 
     def _take(self, step: engine.Step) -> None:

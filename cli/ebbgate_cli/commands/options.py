@@ -1,10 +1,11 @@
 """Options that several commands have."""
 
+import pathlib
 from typing import Annotated
 
 import typer
 
-from ebbgate_cli import live, output
+from ebbgate_cli import live, output, scene
 
 Url = Annotated[
     str,
@@ -13,6 +14,12 @@ Url = Annotated[
     ),
 ]
 OutputForm = Annotated[output.Form, typer.Option("-o", "--output", help="Form of the answer.")]
+Folder = Annotated[
+    pathlib.Path | None,
+    typer.Option(
+        "--from", metavar="DIR", exists=True, help="Ask these manifests (a directory or a file), not the bus."
+    ),
+]
 URL = live.DEFAULT_URL
 
 
@@ -20,3 +27,13 @@ def fail(error: live.Unreachable) -> typer.Exit:
     """What to raise when the bus can't be reached: says why on standard error, exit code 1."""
     output.complain([str(error)])
     return typer.Exit(1)
+
+
+def read_scene(folder: pathlib.Path | None, nats: str) -> scene.Scene:
+    """What is known, from the one place or the other; what can't be read is named on standard error."""
+    try:
+        found = scene.from_folder(folder) if folder else live.run(nats, scene.read)
+    except live.Unreachable as error:
+        raise fail(error) from error
+    output.complain(found.troubles, style="yellow")
+    return found

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from ebbgate_bus.contracts import digests, facts, rows
+from ebbgate_bus.contracts import digests, facts, rows, subjects
 from ebbgate_resolver.core import (
     addresses,
     explain_gateways,
@@ -99,10 +99,18 @@ def explain(seen: View, packet: Packet) -> Explanation:
         policies=tuple(_answers(seen, owner.pod, claims, winner)),
     )
     if reason := _never(packet.destination):
-        return msgspec.structs.replace(facts_, outcome=Outcome.NEVER, reason=reason)
+        return _beside_policies(facts_, Outcome.NEVER, reason)
     if not owner.obstacle and (reason := _in_cluster(seen, packet.destination)):
-        return msgspec.structs.replace(facts_, outcome=Outcome.CLUSTER, reason=reason)
+        return _beside_policies(facts_, Outcome.CLUSTER, reason)
     return facts_ if winner is None else _decided(seen, owner.pod, winner, facts_)
+
+
+def _beside_policies(known: Explanation, outcome: Outcome, reason: str) -> Explanation:
+    answers = (
+        msgspec.structs.replace(each, result=Result.WOULD_DECIDE) if each.result is Result.DECIDES else each
+        for each in known.policies
+    )
+    return msgspec.structs.replace(known, outcome=outcome, reason=reason, policies=tuple(answers))
 
 
 def _owner(seen: View, packet: Packet) -> explain_pods.Owner:
@@ -165,7 +173,10 @@ def _answers(seen: View, pod: facts.Pod, claims: list[_Claim], winner: _Claim | 
         if policy is None:
             yield Answer(name, Result.REJECTED, why=notes)
         elif name in claimed and winner is not None:
-            yield _of_claim(claimed[name], winner, notes)
+            chosen = " and ".join(
+                f"selectors[{i}]" for i in explain_policies.choosing(policy, pod, seen.known)
+            )
+            yield _of_claim(claimed[name], winner, (*notes, Why(f"the pod is chosen by {chosen}")))
         elif reasons := explain_policies.why_not(policy, pod, seen.known):
             yield Answer(name, Result.NOT_CHOSEN, why=(*notes, *reasons))
         else:
@@ -215,7 +226,8 @@ def _decided(seen: View, pod: facts.Pod, claim: _Claim, known: Explanation) -> E
         reason = f"policy {policy.name} excludes {cidr}: it leaves as if there were no policy"
         return msgspec.structs.replace(known, outcome=Outcome.EXCLUDED, reason=reason)
     found = explain_gateways.find(policy, seen.known)
-    known = msgspec.structs.replace(known, outcome=Outcome.DROPPED, why=(*known.why, *found.why))
+    why = (*known.why, *found.why, *_behind(seen, (known.node,)))
+    known = msgspec.structs.replace(known, outcome=Outcome.DROPPED, why=why)
     gateway = _of_bucket(found.gateways, digests.bucket(pod.uid, rows.BUCKETS))
     if gateway is None:
         reason = f"policy {policy.name} steers {cidr}, and no node can be its gateway"
@@ -227,6 +239,19 @@ def _decided(seen: View, pod: facts.Pod, claim: _Claim, known: Explanation) -> E
         reason = f"policy {policy.name} steers {cidr}, and {gateway.node} has no {family} egress IP for it"
         return msgspec.structs.replace(known, reason=reason)
     return _on_its_way(seen, pod, (policy, gateway, egress), known)
+
+
+def _behind(seen: View, nodes: tuple[str, ...]) -> Iterator[Why]:
+    """Nodes whose kernel may not hold yet what is explained here."""
+    for node in nodes:
+        report, commits = seen.known.report(node), seen.held.commits
+        latest = [commits.get(scope) for scope in (subjects.ALL_SCOPE, subjects.node_scope(node))]
+        wanted = tuple(commit.revision if commit else 0 for commit in latest)
+        if any(wanted) and report is None:
+            yield Why(f"{node} has no programmer that ever reported: nothing is in its kernel")
+        elif report and (report.all_revision < wanted[0] or report.node_revision < wanted[1]):
+            reached = f"{report.all_revision}/{report.node_revision} of {wanted[0]}/{wanted[1]}"
+            yield Why(f"{node} has not applied the latest revision yet ({reached})")
 
 
 def _of_bucket(found: tuple[gateways.Gateway, ...], bucket: int) -> gateways.Gateway | None:

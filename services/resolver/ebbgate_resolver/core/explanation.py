@@ -22,6 +22,7 @@ class Result(enum.StrEnum):
     """What became of one policy for one packet."""
 
     DECIDES = "decides"
+    WOULD_DECIDE = "would decide, were the destination not outside all policies"
     LESS_SPECIFIC = "less specific"
     CONFLICT = "lost a conflict"
     NOT_COVERED = "no destination covers it"
