@@ -37,7 +37,7 @@ def test_a_policy_on_its_way_and_arrived() -> None:
     assert _condition(verdict, "Accepted")[:2] == (True, "Valid")
     assert _condition(verdict, "GatewayFound") == (True, "Found", "gw")
     assert _condition(verdict, "EgressIPReady") == (False, "AwaitingGateway", "not yet in the kernel of gw")
-    assert _condition(verdict, "Programmed") == (False, "Waiting", "not yet applied by gw, src")
+    assert _condition(verdict, "Programmed") == (False, "Waiting", "0 of 2 nodes; not yet applied by gw, src")
     assert _condition(verdict, "Conflict")[0] is False
     assert verdict.gateways == (
         reports.ServingGateway(node="gw", gateway_ip="10.0.0.1", egress_ips=("10.0.0.1",), pods=1),
@@ -48,6 +48,7 @@ def test_a_policy_on_its_way_and_arrived() -> None:
     resolver.fold([objects.stored(objects.applied(resolver, "src"))])
     verdict = _verdict(resolver)
     assert _condition(verdict, "Programmed")[:2] == (True, "Applied")
+    assert _condition(verdict, "Programmed")[2] == "2 of 2 nodes"
     assert verdict.nodes_programmed == ("gw", "src")
 
 
@@ -62,7 +63,11 @@ def test_a_policy_stays_programmed_while_others_change() -> None:
     resolver.fold([*behind, objects.stored(other), objects.stored(objects.node("n", "10.0.0.3"))])
     assert subjects.verdict("p") not in {message.subject for message in resolver.step(2.0).verdicts}
     resolver.fold([objects.stored(objects.pod("b", "src", "10.1.0.2"))])
-    assert _condition(_verdict(resolver), "Programmed") == (False, "Waiting", "not yet applied by src")
+    assert _condition(_verdict(resolver), "Programmed") == (
+        False,
+        "Waiting",
+        "1 of 2 nodes; not yet applied by src",
+    )
 
 
 def test_a_rejected_update_names_field_reason_and_what_is_in_force() -> None:
@@ -74,7 +79,7 @@ def test_a_rejected_update_names_field_reason_and_what_is_in_force() -> None:
     accepted, reason, message = _condition(verdict, "Accepted")
     assert (accepted, reason) == (False, "Rejected")
     assert message.startswith("spec.destinationCIDRs[0]: 'nonsense' is not a CIDR")
-    assert message.endswith("the last good version stays in force")
+    assert message.endswith("the last good version (generation 1) stays in force")
     assert (verdict.generation, verdict.in_force) == (2, 1)
     assert [each.type for each in verdict.conditions][1:] == [
         "GatewayFound",
@@ -111,7 +116,9 @@ def test_one_family_without_egress_ip_is_named() -> None:
     resolver.fold([objects.stored(objects.applied(resolver, "gw"))])
     ready, reason, message = _condition(_verdict(resolver), "EgressIPReady")
     assert (ready, reason) == (False, "FamilyWithoutEgressIP")
-    assert "ipv6" in message
+    assert message == (
+        "gw: no interface with a default route has a usable IPv6 address; ipv6 traffic to it is dropped"
+    )
 
 
 def test_a_lost_conflict_names_the_winner() -> None:
@@ -155,4 +162,52 @@ def test_long_lists_are_cut() -> None:
     nodes = [objects.node(f"n{i}", f"10.2.0.{i}") for i in range(9)]
     pods = [objects.pod(f"p{i}", f"n{i}", f"10.1.0.{i}") for i in range(9)]
     verdict = _verdict(objects.resolver_of(GW, NET, POLICY, *nodes, *pods))
-    assert _condition(verdict, "Programmed")[2] == "not yet applied by gw, n0, n1, n2, n3 and 5 more"
+    assert _condition(verdict, "Programmed")[2] == (
+        "0 of 10 nodes; not yet applied by gw, n0, n1, n2, n3 and 5 more"
+    )
+
+
+@pytest.mark.parametrize(
+    ("gateway", "said"),
+    [
+        ({"interface": "eth7"}, "gw: it has no interface eth7; it has: eth0"),
+        ({"egressIP": "192.0.2.9"}, "gw: 192.0.2.9 is on none of its interfaces (eth0)"),
+        ({"egressIP": "2001:db8::9"}, "gw: 2001:db8::9 is on none of its interfaces (eth0)"),
+    ],
+)
+def test_what_the_gateway_lacks_is_said(gateway: dict[str, Any], said: str) -> None:
+    spec = {"nodeSelector": {"matchLabels": {"gw": "yes"}}} | gateway
+    verdict = _verdict(
+        objects.resolver_of(GW, NET, POD, objects.policy("p", "0.0.0.0/0", egressGateway=spec))
+    )
+    assert _condition(verdict, "EgressIPReady") == (False, "NoEgressIP", f"{said}; the traffic is dropped")
+
+
+def test_a_gateway_that_never_reported_is_said() -> None:
+    message = _condition(_verdict(objects.resolver_of(GW, POD, POLICY)), "EgressIPReady")[2]
+    assert message == "gw: its programmer has not reported its network yet; the traffic is dropped"
+
+
+def test_what_a_node_could_not_do_is_in_the_verdict() -> None:
+    resolver = objects.resolver_of(GW, SRC, NET, POD, POLICY)
+    objects.step(resolver)
+    problems = (reports.Problem(reason="route map full", policy="p"), reports.Problem(reason="x", policy="q"))
+    applied = msgspec.structs.replace(objects.applied(resolver, "src"), problems=problems)
+    resolver.fold([objects.stored(applied)])
+    assert _condition(_verdict(resolver), "Programmed") == (
+        False,
+        "NodeProblem",
+        "1 of 2 nodes; src: route map full",
+    )
+
+
+def test_the_pods_of_a_policy_are_shared_out_among_its_gateways() -> None:
+    nodes = [objects.node(f"g{i}", f"10.0.1.{i}", **{f"g{i}": "yes"}) for i in range(3)]
+    nets = [objects.network(f"g{i}", f"192.0.2.{i}/24") for i in range(3)]
+    several = [{"nodeSelector": {"matchLabels": {f"g{i}": "yes"}}} for i in range(3)]
+    pods = [objects.pod(f"p{i}", "src", f"10.1.0.{i}", f"fd00::{i}") for i in range(60)]
+    policy = objects.policy("p", "0.0.0.0/0", egressGateways=several)
+    verdict = _verdict(objects.resolver_of(SRC, *nodes, *nets, *pods, policy))
+    assert [each.node for each in verdict.gateways] == ["g0", "g1", "g2"]
+    assert sum(each.pods for each in verdict.gateways) == verdict.pods == 60
+    assert all(each.pods for each in verdict.gateways)

@@ -11,7 +11,16 @@ import msgspec
 from ebbgate_bus.contracts import codec, reports, rows, subjects
 from ebbgate_bus.contracts.envelope import Outgoing
 from ebbgate_bus.contracts.reports import Condition, Truth
-from ebbgate_resolver.core import endpoints, gateways, held, inventory, resolve
+from ebbgate_resolver.core import (
+    endpoints,
+    explain_gateways,
+    gateways,
+    held,
+    inventory,
+    policies,
+    resolve,
+    selectors,
+)
 
 _NAMED_MAX = 5
 """Nodes or CIDRs listed by name in a message; the rest is a number."""
@@ -55,7 +64,7 @@ def verdict(name: str, progress: Progress) -> reports.Verdict:
         in_force=kept.generation if kept else 0,
         conditions=(
             _accepted(name, resolution),
-            *(_of_version_in_force(name, resolution, set(wanted) - set(programmed)) if kept else ()),
+            *(_of_version_in_force(name, progress, (wanted, programmed)) if kept else ()),
         ),
         gateways=_serving(resolution.chosen.get(name, ()), progress.buckets.get(name, {})),
         pods=len(resolution.matched.pods.get(name, ())),
@@ -93,19 +102,21 @@ def _accepted(name: str, resolution: resolve.Resolution) -> Condition:
     rejected = resolution.versions.rejected.get(name)
     if rejected is None:
         return _condition("Accepted", True, "Valid")
-    stays = name in resolution.versions.in_force
-    outcome = "the last good version stays in force" if stays else "nothing of it is in force"
+    kept = resolution.versions.kept.get(name)
+    which = f"the last good version (generation {kept.generation}) stays in force" if kept else ""
+    outcome = which or "nothing of it is in force"
     return _condition("Accepted", False, "Rejected", f"{rejected.field}: {rejected.reason}; {outcome}")
 
 
 def _of_version_in_force(
-    name: str, resolution: resolve.Resolution, missing: set[str]
+    name: str, progress: Progress, nodes: tuple[tuple[str, ...], tuple[str, ...]]
 ) -> tuple[Condition, ...]:
+    """`nodes`: on which the policy's rows are wanted, and on which they are."""
     return (
-        _gateway_found(name, resolution),
-        _egress_ip_ready(name, resolution),
-        _programmed(missing),
-        _conflict(name, resolution),
+        _gateway_found(name, progress.resolution),
+        _egress_ip_ready(name, progress),
+        _programmed(name, progress.known, *nodes),
+        _conflict(name, progress.resolution),
     )
 
 
@@ -121,41 +132,79 @@ def _gateway_found(name: str, resolution: resolve.Resolution) -> Condition:
     return _condition("GatewayFound", True, "Found", _listed(sorted({gateway.node for gateway in found})))
 
 
-def _egress_ip_ready(name: str, resolution: resolve.Resolution) -> Condition:
+def _egress_ip_ready(name: str, progress: Progress) -> Condition:
     """
     | missing | reason |
     |---|---|
     | an address on every gateway | NoEgressIP |
     | a free slot | OutOfSlots |
     | a gateway's answer | AwaitingGateway |
-    | an address of one family | FamilyWithoutEgressIP |
+    | an address of one family on some gateway | FamilyWithoutEgressIP |
     """
-    found = resolution.chosen.get(name, ())
+    resolution = progress.resolution
+    policy, found = resolution.versions.in_force[name], resolution.chosen.get(name, ())
     wishes = {(gateway.node, address.ip) for gateway in found for address in gateway.egress.values()}
     if not wishes:
-        return _not_ready(
-            "NoEgressIP", "no gateway has the egress IP that is asked for; the traffic is dropped"
-        )
+        why = _shortages(policy, progress.known, found) or "no gateway has the egress IP that is asked for"
+        return _not_ready("NoEgressIP", f"{why}; the traffic is dropped")
     if slotless := wishes & resolution.slotless:
         named = _listed(sorted(f"{ip} on {node}" for node, ip in slotless))
         return _not_ready("OutOfSlots", f"all slots are taken: {named}; the traffic is dropped")
     if awaiting := resolution.groups[name].awaiting:
         return _not_ready("AwaitingGateway", f"not yet in the kernel of {_listed(awaiting)}")
-    families = resolution.versions.in_force[name].families
-    lacking = [family for family in families if not any(family in gateway.egress for gateway in found)]
+    lacking = [each for each in policy.families if not all(each in gateway.egress for gateway in found)]
     if lacking:
-        return _not_ready("FamilyWithoutEgressIP", f"no {lacking[0]} egress IP; that traffic is dropped")
+        why = _shortages(policy, progress.known, found) or f"no {lacking[0]} egress IP"
+        return _not_ready("FamilyWithoutEgressIP", f"{why}; {lacking[0]} traffic to it is dropped")
     return _condition("EgressIPReady", True, "Ready", _listed(sorted({ip for _, ip in wishes})))
+
+
+def _shortages(
+    policy: policies.Policy, known: inventory.Inventory, found: tuple[gateways.Gateway, ...]
+) -> str:
+    """What the chosen nodes lack, as in `node2: it has no interface eth1; it has: eth0`."""
+    lacking = {
+        f"{gateway.node}: {why}"
+        for gateway in found
+        for choice in policy.gateways
+        if selectors.matches(choice.nodes, known.nodes[gateway.node].labels)
+        and (why := explain_gateways.shortage(choice, known.network(gateway.node), policy.families))
+    }
+    return _listed(sorted(lacking))
 
 
 def _not_ready(reason: str, message: str) -> Condition:
     return _condition("EgressIPReady", False, reason, message)
 
 
-def _programmed(missing: set[str]) -> Condition:
+def _programmed(
+    name: str, known: inventory.Inventory, wanted: tuple[str, ...], programmed: tuple[str, ...]
+) -> Condition:
+    """
+    | nodes | reason |
+    |---|---|
+    | one says that it can't | NodeProblem |
+    | one hasn't applied the rows yet | Waiting |
+    | all have | Applied |
+    """
+    count = f"{len(programmed)} of {len(wanted)} nodes"
+    if problems := sorted(_problems(name, known, wanted)):
+        return _condition("Programmed", False, "NodeProblem", f"{count}; {_listed(problems)}")
+    missing = sorted(set(wanted) - set(programmed))
     if missing:
-        return _condition("Programmed", False, "Waiting", f"not yet applied by {_listed(sorted(missing))}")
-    return _condition("Programmed", True, "Applied")
+        return _condition("Programmed", False, "Waiting", f"{count}; not yet applied by {_listed(missing)}")
+    return _condition("Programmed", True, "Applied", count)
+
+
+def _problems(name: str, known: inventory.Inventory, wanted: tuple[str, ...]) -> set[str]:
+    """What nodes say they couldn't do for the policy."""
+    reports_ = (report for node in wanted if (report := known.report(node)) and report.problems)
+    return {
+        f"{report.node}: {problem.reason}"
+        for report in reports_
+        for problem in report.problems
+        if problem.policy == name
+    }
 
 
 def _conflict(name: str, resolution: resolve.Resolution) -> Condition:
