@@ -10,25 +10,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 
 import pytest
 from rich.console import Console
 
 from ebbgate_lab import demo, lab, namespaces
-
-PREFIX = "ebl-"
-
-
-@pytest.fixture
-def scene(tmp_path: pathlib.Path) -> Iterator[lab.Lab]:
-    """The world before Ebbgate, with names of its own, so that a demo that was kept isn't disturbed."""
-    scene = lab.Lab(prefix=PREFIX, folder=tmp_path / "lab")
-    try:
-        scene.build()
-        yield scene
-    finally:
-        scene.down()
+from tests.lab.conftest import PREFIX
 
 
 @pytest.mark.timeout(90)

@@ -1,0 +1,21 @@
+"""The lab, with names of its own, so that a demo that was kept isn't disturbed."""
+
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+
+from ebbgate_lab import lab
+
+PREFIX = "ebl-"
+
+
+@pytest.fixture
+def scene(tmp_path: pathlib.Path) -> Iterator[lab.Lab]:
+    """The world before Ebbgate: namespaces and nginx."""
+    scene = lab.Lab(prefix=PREFIX, folder=tmp_path / "lab")
+    try:
+        scene.build()
+        yield scene
+    finally:
+        scene.down()
