@@ -2,7 +2,7 @@
 
 import typer
 
-from ebbgate_cli.commands import explain, listing, nodes, plan, policies, stories, tap
+from ebbgate_cli.commands import explain, listing, nodes, plan, policies, simulate, stories, tap
 
 app = typer.Typer(
     name="ebbgate",
@@ -16,6 +16,7 @@ app.command("nodes")(nodes.command)
 app.command("tap")(tap.command)
 app.command("explain")(explain.command)
 app.command("policies")(policies.command)
+app.command("simulate")(simulate.command)
 app.command("plan")(plan.command)
 app.command("test")(stories.command)
 

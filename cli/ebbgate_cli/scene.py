@@ -9,8 +9,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from ebbgate_bus.contracts import codec, rows, streams, subjects
+from ebbgate_bus.contracts import codec, facts, rows, streams, subjects
 from ebbgate_bus.contracts.envelope import Stored
+from ebbgate_bus.contracts.message import Message
 from ebbgate_bus.runtime import connection
 from ebbgate_cli import live, plan
 from ebbgate_resolver.core import held, inventory
@@ -20,8 +21,11 @@ SETTING = "setting"
 
 
 class Scene(msgspec.Struct, frozen=True):
-    """`setting`: CIDRs that are never steered, as the resolver was told. `troubles`: one line each."""
+    """`facts`: by subject. `setting`: CIDRs that are never steered, as the resolver was told. `troubles`: one
+    line each.
+    """
 
+    facts: dict[str, Message]
     known: inventory.Inventory
     held: held.Held
     setting: tuple[str, ...] = ()
@@ -30,6 +34,7 @@ class Scene(msgspec.Struct, frozen=True):
 
 def from_messages(stored: Iterable[Stored]) -> Scene:
     """Facts, rows and reports mixed; tombstones are passed by."""
+    seen: dict[str, Message] = {}
     known, plan_, troubles = inventory.Inventory(), held.Held(), []
     for message in stored:
         if not message.payload:
@@ -41,7 +46,9 @@ def from_messages(stored: Iterable[Stored]) -> Scene:
             troubles.append(str(error))
             continue
         known.fold(message.subject, decoded)
-    return Scene(known, plan_, _setting(plan_), tuple(troubles))
+        if message.subject.startswith(f"{subjects.ROOT}.fact.") and not isinstance(decoded, facts.Gone):
+            seen[message.subject] = decoded
+    return Scene(seen, known, plan_, _setting(plan_), tuple(troubles))
 
 
 def _setting(plan_: held.Held) -> tuple[str, ...]:
@@ -73,4 +80,4 @@ def from_folder(path: pathlib.Path) -> Scene:
         held_.put(subject, payload)
     for scope, commit in stage.resolver.commits.items():
         held_.put(subjects.commit(scope), codec.encode(commit))
-    return Scene(stage.known, held_, (), loaded.troubles)
+    return Scene(dict(stage.facts), stage.known, held_, (), loaded.troubles)

@@ -19,13 +19,14 @@ ROUNDS_MAX = 100
 
 class World:
     """`on_batch` sees every batch before it counts, e.g. to check that it is safe alone. `known`: all facts
-    and reports, for questions.
+    and reports, for questions; `facts`: those that were put, by subject.
     """
 
     def __init__(self, on_batch: Callable[[tuple[Outgoing, ...]], None] | None = None) -> None:
         self.resolver = engine.Resolver()
         self.resolver.epoch = 1
         self.known = inventory.Inventory()
+        self.facts: dict[str, facts.Fact] = {}
         self.now_s = 0.0
         self.verdicts: dict[str, reports.Verdict] = {}
         self.notes: list[answers.Note] = []
@@ -48,6 +49,7 @@ class World:
         if isinstance(seen.fact, facts.Node):
             self._nodes.add(seen.fact.name)
         self._uids[seen.subject] = seen.uid
+        self.facts[seen.subject] = seen.fact
         self._fold(seen.subject, seen.fact)
 
     def remove(self, kind: str, name: str, *, namespace: str = "", uid: str = "") -> None:
@@ -64,6 +66,7 @@ class World:
         if kind == "node":
             self._nodes.discard(name)
         self._uids.pop(subject, None)
+        self.facts.pop(subject, None)
         self._fold(subject, facts.GONE)
 
     def settle(self) -> None:
