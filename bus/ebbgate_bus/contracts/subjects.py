@@ -57,6 +57,7 @@ def cluster(cidr: str) -> str:
     return f"{ALL_SCOPE}.cluster.{escape(cidr)}"
 
 
+@functools.lru_cache(maxsize=8192)
 def node_scope(node: str) -> str:
     return f"{ROOT}.plan.node.{escape(node)}"
 

@@ -126,34 +126,25 @@ class Crowds:
 
     def _ask_again(self, crowd: Crowd, name: str) -> bool:
         """One policy only; whether the answer is another than before."""
-        chosen = dict.fromkeys(crowd.always, ()) | dict(crowd.by_node)
+        chosen: dict[str, Condition] = dict.fromkeys(crowd.always, ()) | dict(crowd.by_node)
         chosen.pop(name, None)
         policy = self._policies.get(name)
-        condition = self._condition(policy, crowd) if policy else None
+        of_namespace = endpoints.namespace_labels(crowd.namespace, self._known)
+        condition = _condition(policy, crowd.label_view(), of_namespace) if policy else None
         if condition is not None:
             chosen[name] = condition
         return self._keep(crowd, chosen)
 
     def _ask(self, crowd: Crowd) -> bool:
         """All policies that may choose it; whether the answer is another than before."""
+        of_pod = crowd.label_view()
         of_namespace = endpoints.namespace_labels(crowd.namespace, self._known)
         chosen = {}
-        for name in self._rules.candidates(crowd.label_view(), of_namespace):
-            condition = self._condition(self._policies[name], crowd)
+        for name in self._rules.candidates(of_pod, of_namespace):
+            condition = _condition(self._policies[name], of_pod, of_namespace)
             if condition is not None:
                 chosen[name] = condition
         return self._keep(crowd, chosen)
-
-    def _condition(self, policy: policies.Policy, crowd: Crowd) -> Condition | None:
-        of_pod, of_namespace = crowd.label_view(), endpoints.namespace_labels(crowd.namespace, self._known)
-        nodes = [
-            rule.nodes
-            for rule in policy.rules
-            if selectors.matches(rule.pods, of_pod) and selectors.matches(rule.namespaces, of_namespace)
-        ]
-        if any(not each.requirements for each in nodes):
-            return ()
-        return tuple(nodes) or None
 
     def _keep(self, crowd: Crowd, chosen: Mapping[str, Condition]) -> bool:
         always = tuple(sorted(name for name, condition in chosen.items() if not condition))
@@ -171,3 +162,15 @@ class Crowds:
         crowd.always = self._shared_names.setdefault(always, always)
         crowd.by_node = by_node
         return differs
+
+
+def _condition(
+    policy: policies.Policy, of_pod: Mapping[str, str], of_namespace: Mapping[str, str]
+) -> Condition | None:
+    nodes = []
+    for rule in policy.rules:
+        if selectors.matches(rule.pods, of_pod) and selectors.matches(rule.namespaces, of_namespace):
+            if not rule.nodes.requirements:
+                return ()
+            nodes.append(rule.nodes)
+    return tuple(nodes) or None

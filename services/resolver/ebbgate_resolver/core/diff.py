@@ -10,7 +10,7 @@ import msgspec
 from ebbgate_bus.contracts import subjects
 
 
-class Change(msgspec.Struct, frozen=True, order=True):
+class Change(msgspec.Struct, frozen=True, order=True, gc=False):
     subject: str
     payload: bytes
 

@@ -4,6 +4,7 @@ Leg: a part of Inventory → Rows. A pod counts if it has an address, runs on a 
 host's network (its packets have the node's address) and hasn't ended (its address may be another's by now).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -102,13 +103,21 @@ def _add(
     for policy in members:
         matched.pods.setdefault(policy.name, set()).add(name)
         matched.nodes.setdefault(policy.name, set()).add(pod.node)
-    for ip in (text for text in pod.ips if addresses.address(text)):
+    for ip in filter(is_address, pod.ips):
         subject = subjects.endpoint(pod.node, ip)
         owner = owners.setdefault(subject, pod)
         if owner is not pod:
             matched.notes.append(shared(ip, owner, pod))
             continue
         matched.endpoints[subject] = row(pod, ip, set_id)
+
+
+_IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}", re.ASCII)
+
+
+def is_address(text: str) -> bool:
+    """The usual form is known at sight: of 150,000 pods hardly two have the same address."""
+    return bool(_IPV4.fullmatch(text)) or addresses.address(text) is not None
 
 
 def row(pod: facts.Pod, ip: str, set_id: str) -> rows.Endpoint:

@@ -119,8 +119,9 @@ class Resolver:
         if name is not None and name.kind == "status":
             self._heard.add(name.ids[0])
         self._known.fold(message.subject, decoded)
-        cause = {key: message.headers[key] for key in (SEEN, TRACEPARENT) if key in message.headers}
-        self._cause = cause or self._cause
+        if message.headers:
+            cause = {key: message.headers[key] for key in (SEEN, TRACEPARENT) if key in message.headers}
+            self._cause = cause or self._cause
 
     def replace_plan(self, messages: Iterable[Stored], now_s: float) -> None:
         """PLAN as stored, tombstones included: these reserve freed slots, as if they were freed now."""

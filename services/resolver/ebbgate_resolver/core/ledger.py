@@ -32,7 +32,7 @@ class Ledger:
         self._marks: dict[str, dict[str, Mark]] = {}
         self._nodes: dict[str, set[str]] = {}
         self._serving: dict[str, dict[str, int]] = {}
-        self._suspects: set[tuple[str, str]] = set()
+        self._suspects: dict[str, set[str]] = {}
 
     def count(self, policy: str, node: str, mark: int, difference: int) -> None:
         """A row of the policy on the node was added (1) or removed (-1). `mark`: its hash."""
@@ -41,7 +41,7 @@ class Ledger:
         kept.total += mark * difference
         kept.count += difference
         self._nodes.setdefault(policy, set()).add(node)
-        self._suspects.add((policy, node))
+        self._suspects.setdefault(node, set()).add(policy)
 
     def put_gateways(self, policy: str, found: Iterable[gateways.Gateway]) -> None:
         """The policy's gateways with egress IP are these now."""
@@ -64,19 +64,20 @@ class Ledger:
         nodes = self._nodes.get(policy, set())
         for node in nodes:
             self._marks[node][policy].seen = ~self._marks[node][policy].total
-        self._suspects.update((policy, node) for node in nodes)
+            self._suspects.setdefault(node, set()).add(policy)
 
     def settle(self, reported: Iterable[str], up_to_date: Callable[[str], bool]) -> set[str]:
         """`reported`: nodes that may have become up to date. Policies of which more or fewer nodes count."""
         touched = set()
-        for policy, node in self._suspects:
-            mark = self._marks[node][policy]
-            changed, mark.seen = mark.total != mark.seen, mark.total
-            if not mark.count:
-                self._forget(policy, node)
-            if not mark.count or changed:
-                has = mark.count > 0 and up_to_date(node)
-                touched |= self._set(policy, node, has)
+        for node, suspects in self._suspects.items():
+            has_all = up_to_date(node)
+            for policy in suspects:
+                mark = self._marks[node][policy]
+                changed, mark.seen = mark.total != mark.seen, mark.total
+                if changed or not mark.count:
+                    touched |= self._set(policy, node, has_all and mark.count > 0)
+                if not mark.count:
+                    self._forget(policy, node)
         self._suspects.clear()
         for node in reported:
             if self._marks.get(node) and up_to_date(node):

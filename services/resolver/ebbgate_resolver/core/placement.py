@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from ebbgate_bus.contracts import codec, subjects
-from ebbgate_resolver.core import addresses, answers, crowds, endpoints, inventory, sets, wanted
+from ebbgate_resolver.core import answers, crowds, endpoints, inventory, sets, wanted
 
 PodKey = inventory.PodKey
 
@@ -85,6 +85,7 @@ class Placement:
         self._rows: dict[str, Row] = {}
         self._owned: dict[PodKey, int] = {}
         self._said: set[tuple[str, ...]] = set()
+        """Pods and addresses with notes: most have none."""
 
     def place(self, keys: Iterable[PodKey], crowds_: crowds.Crowds) -> Outcome:
         """Every pod whose fact, set or node may have changed is among `keys`."""
@@ -93,7 +94,10 @@ class Placement:
         for key in keys:
             old = self._places.get(key)
             new = self._find(key, crowds_, outcome)
-            contested.update(old.claims if old else (), new.claims if new else ())
+            if old is not None:
+                contested.update(old.claims)
+            if new is not None:
+                contested.update(new.claims)
             if old != new:
                 self._move(key, old, new, outcome)
         self._settle(contested, outcome)
@@ -105,10 +109,11 @@ class Placement:
         if pod is not None and endpoints.counts(pod, self._known):
             names = crowds_.chosen_by(key, self._known.nodes[pod.node])
         reason = endpoints.obstacle(pod) if pod and names else ""
-        self._say(("pod", *key), endpoints.ignored(pod, reason) if pod and reason else (), outcome)
+        if reason or key in self._said:
+            self._say(key, endpoints.ignored(pod, reason) if pod and reason else (), outcome)
         if pod is None or not names or reason:
             return None
-        claims = {subjects.endpoint(pod.node, ip): None for ip in pod.ips if addresses.address(ip)}
+        claims = {subjects.endpoint(pod.node, ip): None for ip in pod.ips if endpoints.is_address(ip)}
         name = f"{pod.namespace}/{pod.name}"
         return Place(self._sets.join(names, key), pod.node, tuple(claims), name)
 
@@ -124,13 +129,17 @@ class Placement:
                 self._sets.leave(old.combination, key)
         if new:
             self._places[key] = new
-        for subject in old.claims if old else ():
+        self._claim(key, old.claims if old else (), new.claims if new else ())
+
+    def _claim(self, key: PodKey, old: tuple[str, ...], new: tuple[str, ...]) -> None:
+        for subject in old:
             rest = tuple(each for each in self._claims[subject] if each != key)
             self._claims[subject] = rest
             if not rest:
                 del self._claims[subject]
-        for subject in new.claims if new else ():
-            self._claims[subject] = (*self._claims.get(subject, ()), key)
+        for subject in new:
+            others = self._claims.get(subject)
+            self._claims[subject] = (*others, key) if others else (key,)
 
     def _settle(self, contested: Iterable[str], outcome: Outcome) -> None:
         """Removed rows are counted before added ones: only then does a pod's count pass through zero where
@@ -150,27 +159,31 @@ class Placement:
     def _row(self, subject: str, outcome: Outcome) -> Row | None:
         """Write the row of the pod that has this address, and say of the others that they haven't."""
         claimants = self._claims.get(subject, ())
+        if len(claimants) > 1 or (subject,) in self._said:
+            claimants = self._by_precedence(subject, claimants, outcome)
         if not claimants:
-            self._say(("address", subject), (), outcome)
             self._wanted.put_payload(subject, b"")
             return None
-        pods = self._known.pods
-        if len(claimants) > 1:
-            claimants = tuple(sorted(claimants, key=lambda key: endpoints.precedence(pods[key])))
         first, ip = claimants[0], subjects.unescape(subject.rpartition(".")[2])
-        rivals = [endpoints.shared(ip, pods[first], pods[key]) for key in claimants[1:]]
-        self._say(("address", subject), rivals, outcome)
-        combination = self._places[first].combination
-        row = endpoints.row(pods[first], ip, combination.id)
+        combination, owner = self._places[first].combination, self._known.pods[first]
+        row = endpoints.row(owner, ip, combination.id)
         payload = codec.encode(row)
         self._wanted.put_payload(subject, payload)
-        return Row(first, combination.names, pods[first].node, row.bucket, hash((subject, payload)))
+        return Row(first, combination.names, owner.node, row.bucket, hash((subject, payload)))
+
+    def _by_precedence(
+        self, subject: str, claimants: tuple[PodKey, ...], outcome: Outcome
+    ) -> tuple[PodKey, ...]:
+        """The owner first. To the others it is said that they aren't."""
+        pods, ip = self._known.pods, subjects.unescape(subject.rpartition(".")[2])
+        ordered = tuple(sorted(claimants, key=lambda key: endpoints.precedence(pods[key])))
+        rivals = [endpoints.shared(ip, pods[ordered[0]], pods[key]) for key in ordered[1:]]
+        self._say((subject,), rivals, outcome)
+        return ordered
 
     def _say(self, source: tuple[str, ...], said: Sequence[answers.Note], outcome: Outcome) -> None:
-        """Most sources have nothing to say, and had nothing."""
-        if said or source in self._said:
-            outcome.notes[source] = tuple(said)
-            (self._said.add if said else self._said.discard)(source)
+        outcome.notes[source] = tuple(said)
+        (self._said.add if said else self._said.discard)(source)
 
     def _own(self, row: Row, difference: int, outcome: Outcome) -> None:
         """A pod counts once in its bucket, however many addresses it has."""

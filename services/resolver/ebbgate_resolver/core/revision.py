@@ -20,16 +20,18 @@ from ebbgate_bus.contracts import codec, digests, rows, streams, subjects
 from ebbgate_bus.contracts.envelope import TTL, Outgoing
 from ebbgate_resolver.core import diff, held
 
+_PLAN = f"{subjects.ROOT}.plan"
+_SETS = f"{subjects.ALL_SCOPE}.set."
 _WRITER_MESSAGES = 1
 _UNIT_MAX = 900
 """A set of more chunks (460,800 routes) is torn apart: a batch can't hold it."""
-_ADDED_ORDER = ("plan.policy", "plan.peer", "plan.cluster", "plan.group", "plan.set")
+_ADDED_ORDER = ("policy", "peer", "cluster", "group", "set")
 """In phase 2; phase 4 is the reverse. A route whose group is missing drops, one whose cluster row is missing
 would steer.
 """
 
 
-class Unit(msgspec.Struct, frozen=True):
+class Unit(msgspec.Struct, frozen=True, gc=False):
     """Changes that may not be torn apart, and the scopes that need a Commit after them."""
 
     order: tuple[int, int, str]
@@ -77,26 +79,27 @@ def due(scopes: Iterable[str], wanted: Callable[[str], bool], plan: held.Held) -
 
 def _units(changes: Iterable[diff.Change]) -> Iterator[Unit]:
     """Chunks of one set change together, even where some of them vanish: half a set is another policy."""
-    joined: dict[str, list[diff.Change]] = {}
+    sets: dict[str, list[diff.Change]] = {}
+    scopes: dict[str, frozenset[str]] = {"": frozenset()}
     for change in changes:
-        name = subjects.parse(change.subject)
-        of_set = name is not None and name.kind == "plan.set"
-        key = change.subject.rpartition(".")[0] if of_set else change.subject
-        joined.setdefault(key, []).append(change)
-    for key, together in joined.items():
+        if change.subject.startswith(_SETS):
+            sets.setdefault(change.subject.rpartition(".")[0], []).append(change)
+        else:
+            scope = change.scope
+            known = scopes.get(scope) or scopes.setdefault(scope, frozenset((scope,) if scope else ()))
+            yield Unit(_order(change.subject, scope, bool(change.payload)), (change,), known)
+    for key, together in sets.items():
+        order = _order(key, subjects.ALL_SCOPE, any(change.payload for change in together))
         for i in range(0, len(together), _UNIT_MAX):
-            part = tuple(together[i : i + _UNIT_MAX])
-            scopes = frozenset(change.scope for change in part if change.scope)
-            yield Unit(_order(key, together), part, scopes)
+            yield Unit(order, tuple(together[i : i + _UNIT_MAX]), frozenset((subjects.ALL_SCOPE,)))
 
 
-def _order(key: str, together: list[diff.Change]) -> tuple[int, int, str]:
-    name = subjects.parse(together[0].subject)
-    assert name is not None, "rows have subjects of ours"
-    added = any(change.payload for change in together)
-    if name.node:
-        return (1 if name.kind == "plan.egress" and added else 3, 0, key)
-    rank = _ADDED_ORDER.index(name.kind) if name.kind in _ADDED_ORDER else len(_ADDED_ORDER)
+def _order(key: str, scope: str, added: bool) -> tuple[int, int, str]:
+    """The phase and the place in it. `scope`: empty for policies in force."""
+    kind = key[len(scope or _PLAN) + 1 :].partition(".")[0]
+    if scope and scope != subjects.ALL_SCOPE:
+        return (1 if kind == "egress" and added else 3, 0, key)
+    rank = _ADDED_ORDER.index(kind) if kind in _ADDED_ORDER else len(_ADDED_ORDER)
     return (2, rank, key) if added else (4, -rank, key)
 
 
@@ -150,10 +153,10 @@ class _Press:
         return tuple(outgoing(subject, payload, self._stamp.headers) for subject, payload in messages)
 
     def _count(self, change: diff.Change) -> None:
-        if change.scope:
-            total = self._total(change.scope)
+        scope = change.scope
+        if scope:
             old = self._plan.rows.get(change.subject, b"")
-            self._totals[change.scope] = total.replaced(change.subject, old, change.payload)
+            self._totals[scope] = self._total(scope).replaced(change.subject, old, change.payload)
 
     def _total(self, scope: str) -> held.Total:
         return self._totals.get(scope) or self._plan.totals.get(scope) or held.Total()

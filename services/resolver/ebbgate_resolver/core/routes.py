@@ -5,6 +5,7 @@ policies of a pod; here only the same CIDR from two policies is decided: the old
 smaller name, be it destination or exclusion, and the loser is told. Within one policy the exclusion wins.
 """
 
+import functools
 from collections.abc import Sequence
 
 import msgspec
@@ -52,7 +53,7 @@ def chunks(members: Sequence[policies.Policy], merged: dict[str, rows.Route]) ->
     return {
         chunk: rows.Routes(
             policies=names,
-            routes=tuple(merged[cidr] for cidr in sorted(cidrs, key=addresses.network_order)),
+            routes=tuple(merged[cidr] for cidr in sorted(cidrs, key=_network_order)),
         )
         for chunk, cidrs in sorted(split.items())
     }
@@ -63,3 +64,9 @@ def _split(merged: dict[str, rows.Route], count: int) -> dict[int, list[str]]:
     for cidr in merged:
         split.setdefault(digests.bucket(cidr, count), []).append(cidr)
     return split
+
+
+@functools.lru_cache(maxsize=65536)
+def _network_order(cidr: str) -> tuple[int, int, int]:
+    """Remembered: many sets hold the same CIDR."""
+    return addresses.network_order(cidr)
