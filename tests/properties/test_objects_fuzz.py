@@ -7,9 +7,10 @@ import json
 from typing import Any
 
 import hypothesis
+import msgspec
 from hypothesis import strategies as st
 
-from ebbgate_bus.contracts import codec, subjects
+from ebbgate_bus.contracts import codec, facts, subjects
 from ebbgate_bus.contracts.envelope import Stored
 from ebbgate_cli import world
 from ebbgate_resolver.core import answers, policies
@@ -152,6 +153,60 @@ FACT_SUBJECTS = [
 def test_any_bytes_on_the_bus_leave_the_others_served(messages: list[tuple[str, bytes]]) -> None:
     resolver = resolver_objects.resolver_of(*GOOD)
     resolver.fold([Stored(subject, payload, 0) for subject, payload in messages])
+    resolver_objects.step(resolver)
+    assert subjects.endpoint("gw", "10.1.0.1") in resolver.live_rows
+    assert subjects.group("uid-good") in resolver.live_rows
+
+
+TEXT = st.sampled_from(["", "x", "a b", "a_b", "a/b", "10.0.0.1", "::1", "nonsense", "10.0.0.0/8", "é", "\0"])
+TEXTS = st.lists(TEXT, max_size=3).map(tuple)
+LABELS = st.dictionaries(TEXT, TEXT, max_size=2)
+SPECS = st.one_of(nearly_good_specs(), ANYTHING).map(lambda spec: msgspec.Raw(codec.sorted_json(spec)))
+INTERFACES = st.lists(
+    st.builds(
+        facts.Interface,
+        name=TEXT,
+        index=st.integers(),
+        alt_names=TEXTS,
+        addresses=TEXTS,
+        default_route=TEXTS,
+    ),
+    max_size=2,
+).map(tuple)
+ODD_FACTS = st.one_of(
+    st.builds(
+        facts.Pod,
+        namespace=TEXT,
+        name=TEXT,
+        uid=TEXT,
+        node=st.sampled_from(["gw", "x", "a b", ""]),
+        ips=TEXTS,
+        labels=LABELS,
+        phase=TEXT,
+        created=TEXT,
+    ).map(lambda fact: (subjects.fact("pod", "x", "y"), fact)),
+    st.builds(facts.Node, name=TEXT, labels=LABELS, internal_ips=TEXTS, addresses=TEXTS, pod_cidrs=TEXTS).map(
+        lambda fact: (subjects.fact("node", "x"), fact)
+    ),
+    st.builds(facts.Policy, name=TEXT, uid=TEXT, created=TEXT, spec=SPECS).map(
+        lambda fact: (subjects.fact("policy", "x"), fact)
+    ),
+    st.builds(facts.ServiceCidr, name=TEXT, cidrs=TEXTS).map(
+        lambda fact: (subjects.fact("servicecidr", "x"), fact)
+    ),
+    st.builds(facts.NodeNetwork, node=TEXT, interfaces=INTERFACES).map(
+        lambda fact: (subjects.fact("nodenetwork", "x"), fact)
+    ),
+)
+
+
+@hypothesis.given(st.lists(ODD_FACTS, max_size=4))
+@hypothesis.settings(deadline=None)
+def test_facts_that_no_watcher_would_publish_leave_the_others_served(
+    odd: list[tuple[str, facts.Fact]],
+) -> None:
+    resolver = resolver_objects.resolver_of(*GOOD)
+    resolver.fold([Stored(subject, codec.encode(fact), 0) for subject, fact in odd])
     resolver_objects.step(resolver)
     assert subjects.endpoint("gw", "10.1.0.1") in resolver.live_rows
     assert subjects.group("uid-good") in resolver.live_rows

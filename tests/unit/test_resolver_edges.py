@@ -101,11 +101,3 @@ def test_what_is_no_address_is_none() -> None:
     assert addresses.address("fe80::1%eth0") is None
     assert addresses.network("10.0.0.0/x") is None
     assert addresses.interface_address("eth0") is None
-
-
-def test_inside_is_never_across_families() -> None:
-    four, six = addresses.network("0.0.0.0/0"), addresses.network("::/0")
-    assert four is not None
-    assert six is not None
-    assert not addresses.inside(four, six)
-    assert not addresses.inside(six, four)

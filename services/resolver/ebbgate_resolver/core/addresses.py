@@ -55,14 +55,6 @@ def host_network(of: Address) -> str:
     return f"{of}/{of.max_prefixlen}"
 
 
-def inside(inner: Network, outer: Network) -> bool:
-    return (
-        inner.version == outer.version
-        and inner.prefixlen >= outer.prefixlen
-        and inner.network_address in outer
-    )
-
-
 def network_order(cidr: str) -> tuple[int, int, int]:
     """Sorting key: IPv4 first, then by number, then general before specific."""
     parsed = ipaddress.ip_network(cidr)

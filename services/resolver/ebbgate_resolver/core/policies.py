@@ -10,12 +10,14 @@ from typing import TypeVar
 
 import msgspec
 
-from ebbgate_bus.contracts import facts, rows
+from ebbgate_bus.contracts import facts, rows, subjects
 from ebbgate_resolver.core import addresses, answers, selectors
 
 _Decoded = TypeVar("_Decoded")
 GATEWAYS_MAX = 64
 """The schema's maxItems for egressGateways."""
+CIDRS_MAX = 65_536
+"""Of each list: a quarter of a node's route map, and more than etcd's 1.5 MB for an object usually hold."""
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -94,6 +96,7 @@ _gateway = msgspec.json.Decoder(_GatewaySpec | None)
 def parse(source: facts.Policy | rows.PolicyInForce, name: str) -> Policy | answers.Rejected:
     try:
         spec = _required(_decode(_spec, bytes(source.spec), "spec"))
+        _check_uid(source.uid)
         destinations = _destinations(spec)
         return Policy(
             name=name,
@@ -112,6 +115,14 @@ def _required(spec: _Spec | None) -> _Spec:
     if spec is None:
         raise answers.Refusal("spec", "is missing; a policy needs selectors, destinations and a gateway")
     return spec
+
+
+def _check_uid(uid: str) -> None:
+    """It names the policy's group on the bus. Kubernetes' uids always can; another watcher may err."""
+    try:
+        subjects.group(uid)
+    except ValueError as error:
+        raise answers.Refusal("metadata.uid", str(error)) from None
 
 
 def _decode(decoder: msgspec.json.Decoder[_Decoded], raw: bytes, field: str) -> _Decoded:
@@ -159,16 +170,23 @@ def _excluded(spec: _Spec, destinations: tuple[str, ...]) -> tuple[str, ...]:
     """Only those inside a destination of the same policy: elsewhere an exclusion would unsteer the traffic of
     other policies.
     """
-    outer = [network for cidr in destinations if (network := addresses.network(cidr))]
+    outer = frozenset(destinations)
     excluded = _cidrs(spec.excluded or [], "spec.excludedCIDRs")
-    return tuple(
-        cidr
-        for cidr in excluded
-        if (inner := addresses.network(cidr)) and any(addresses.inside(inner, network) for network in outer)
-    )
+    return tuple(cidr for cidr in excluded if _is_inside(addresses.network(cidr), outer))
+
+
+def _is_inside(network: addresses.Network | None, outer: frozenset[str]) -> bool:
+    """Up from CIDR to CIDR, at most 128 times: with thousands of each, comparing all pairs takes minutes."""
+    while network is not None and str(network) not in outer:
+        network = network.supernet() if network.prefixlen else None
+    return network is not None
 
 
 def _cidrs(texts: list[str], field: str) -> tuple[str, ...]:
+    if len(texts) > CIDRS_MAX:
+        raise answers.Refusal(
+            field, f"has {len(texts)} CIDRs, and at most {CIDRS_MAX} are allowed; make it several policies"
+        )
     found = set()
     for i, text in enumerate(texts):
         network = addresses.network(text)
