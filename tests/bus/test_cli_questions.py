@@ -1,0 +1,123 @@
+"""`ebbgate explain`, `simulate` and `policies` asked of a real bus, with a real resolver behind it."""
+
+import asyncio
+import json
+import pathlib
+import sys
+from typing import Any
+
+import msgspec
+from typer.testing import CliRunner, Result
+
+from ebbgate_bus.contracts import codec, facts, reports, rows, subjects
+from ebbgate_bus.contracts.envelope import Outgoing
+from ebbgate_bus.contracts.message import Message
+from ebbgate_bus.runtime import connection, publisher
+from ebbgate_cli import __main__ as cli
+from ebbgate_lab import observer, processes
+
+NAT = facts.Interface(
+    name="eth0", index=2, addresses=("10.168.60.12/24", "10.168.60.100/24"), default_route=("ipv4",)
+)
+SPEC = (
+    b'{"destinationCIDRs":["0.0.0.0/0"],"egressGateway":{"egressIP":"10.168.60.100","nodeSelector":{}},'
+    b'"selectors":[{"podSelector":{}}]}'
+)
+WORLD: dict[str, Message] = {
+    subjects.fact("node", "node1"): facts.Node(name="node1", internal_ips=("10.168.60.11",)),
+    subjects.fact("node", "node2"): facts.Node(name="node2", internal_ips=("10.168.60.12",)),
+    subjects.fact("nodenetwork", "node2"): facts.NodeNetwork(node="node2", interfaces=(NAT,)),
+    subjects.fact("policy", "sample"): facts.Policy(
+        name="sample", uid="p1", generation=1, spec=msgspec.Raw(SPEC)
+    ),
+    subjects.fact("policy", "bad"): facts.Policy(name="bad", uid="p2", generation=1),
+    subjects.fact("pod", "default", "a"): facts.Pod(
+        namespace="default", name="a", uid="u1", node="node1", ips=("10.244.1.10",), phase="Running"
+    ),
+    **{subjects.synced(kind): facts.Synced(kind=kind) for kind in facts.KINDS},
+}
+
+
+async def _ask(server: Any, *arguments: str) -> Result:
+    """In a thread, as the command has an event loop of its own."""
+    return await asyncio.to_thread(CliRunner().invoke, cli.app, [*arguments, "--nats", server.url])
+
+
+async def _settled(watching: observer.Observer, send: publisher.Publisher) -> None:
+    """Play node2's programmer until the path is open."""
+    prefix = f"{subjects.node_scope('node2')}.egress."
+    await watching.until(lambda seen: len(seen.under(prefix)) == 1, what="the egress row")
+    slot = next(iter(watching.under(prefix))).rpartition(".")[2]
+    applied = reports.Applied(node="node2", slots={slot: "10.168.60.100"})
+    await send.publish([Outgoing(subjects.status("node2"), codec.encode(applied))])
+
+    def is_open(seen: observer.Observer) -> bool:
+        group = seen.get(subjects.group("p1"), rows.Group)
+        return bool(group and group.ipv4 and [path.slot for path in group.ipv4.paths] == [int(slot)])
+
+    await watching.until(is_open, what="the path to open")
+    verdict = subjects.verdict("sample")
+    await watching.until(
+        lambda seen: bool(v := seen.get(verdict, reports.Verdict)) and v.conditions[2].reason == "Ready",
+        what="the verdict",
+    )
+
+
+async def test_questions_are_answered_from_the_bus(
+    server: Any, bus: connection.Bus, tmp_path: pathlib.Path
+) -> None:
+    watching, send = observer.Observer(bus), publisher.Publisher(bus)
+    await send.start()
+    watching.start()
+    await send.publish([Outgoing(subject, codec.encode(message)) for subject, message in WORLD.items()])
+    command = [sys.executable, "-m", "ebbgate_resolver", "--nats", server.url, "--name", "r"]
+    resolver = processes.Process("r", command, log=tmp_path / "r.log")
+    resolver.start()
+    try:
+        await _settled(watching, send)
+        await _check_answers(server, tmp_path)
+    finally:
+        resolver.stop()
+        watching.stop()
+
+
+async def _check_answers(server: Any, folder: pathlib.Path) -> None:
+    told = await _ask(server, "explain", "default/a", "198.51.100.7")
+    assert told.exit_code == 0
+    assert "STEERED, it leaves by node2 as 10.168.60.100" in told.stdout
+    assert "node1 has no programmer that ever reported" in told.stdout
+    listed = await _ask(server, "policies")
+    lines = {line.split()[0]: line.split() for line in listed.stdout.splitlines()}
+    assert lines["bad"][1:7] == ["False", "none", "none", "0", "0/0", "Rejected:"]
+    assert lines["sample"][1:5] == ["False", "node2", "10.168.60.100", "1"]
+    full = await _ask(server, "policies", "sample")
+    assert "    node2 (10.168.60.12): 10.168.60.100; 1 of 1 pods" in full.stdout.splitlines()
+    assert json.loads((await _ask(server, "policies", "-o", "json")).stdout)[0]["policy"] == "bad"
+    unknown = await _ask(server, "policies", "sampel")
+    assert (unknown.exit_code, "did you mean sample?" in unknown.stderr) == (1, True)
+    manifest = folder / "policy.json"
+    manifest.write_text(
+        json.dumps(
+            {
+                "apiVersion": "cilium.io/v2",
+                "kind": "CiliumEgressGatewayPolicy",
+                "metadata": {"name": "sample"},
+                "spec": json.loads(SPEC) | {"excludedCIDRs": ["20.0.0.0/8"]},
+            }
+        )
+    )
+    simulated = await _ask(server, "simulate", str(manifest), "--exit-code")
+    assert simulated.exit_code == 3
+    assert "10.168.60.100 by node2 (policy sample)   excluded (policy sample)" in simulated.stdout
+    assert (await _ask(server, "simulate", "--delete", "policy/bad")).stdout.splitlines()[0] == (
+        "No pod changes its egress."
+    )
+
+
+async def test_a_bus_that_does_not_answer_is_said() -> None:
+    for command in (["explain", "a/b", "1.1.1.1"], ["policies"], ["simulate", "--delete", "policy/x"]):
+        result = await asyncio.to_thread(
+            CliRunner().invoke, cli.app, [*command, "--nats", "nats://127.0.0.1:9"]
+        )
+        assert result.exit_code == 1
+        assert "no answer from NATS at nats://127.0.0.1:9" in result.stderr
