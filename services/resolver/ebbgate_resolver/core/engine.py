@@ -267,9 +267,7 @@ class Resolver:
         """Empty for a policy that doesn't exist."""
         if name not in self._known.policies:
             return b""
-        programmed, buckets = self._incremental.ledger.programmed, self._incremental.buckets
-        progress = verdicts.Progress(self._known, self._incremental.view(name), programmed, buckets)
-        return codec.encode(verdicts.verdict(name, progress))
+        return codec.encode(verdicts.verdict(name, self._incremental.progress(name)))
 
     def stored(self, step: Step) -> None:
         """`step`'s batches are PLAN now, and its verdicts published. To be called after every step."""
@@ -278,6 +276,7 @@ class Resolver:
                 self._put(message.subject, message.payload, step.now_s)
         for message in step.verdicts:
             self._put_verdict(message.subject, message.payload)
+            self._unsaid.discard(_policy_of(message.subject))
         self._changed = self._changed or bool(step.batches)
         self._cause = {}
 

@@ -27,6 +27,8 @@ from ebbgate_resolver.core import (
     routes,
     sets,
     steering,
+    troubles,
+    verdicts,
     wanted,
 )
 
@@ -50,7 +52,7 @@ class Following(msgspec.Struct, frozen=True):
 
 
 class Incremental:
-    """`wanted`: all rows. `buckets`: policy → bucket → pods."""
+    """`wanted`: all rows. `versions`: in force."""
 
     def __init__(self, known: inventory.Inventory, setting: Iterable[str]) -> None:
         self.wanted = wanted.Wanted()
@@ -67,7 +69,7 @@ class Incremental:
         self._pods_on: dict[str, set[inventory.PodKey]] = {}
         self._node_of: dict[inventory.PodKey, str] = {}
         self._labels_of: dict[str, dict[str, str]] = {}
-        self.buckets = self._placement.counts.buckets
+        self._troubles = troubles.Troubles(known)
 
     @property
     def is_slotless(self) -> bool:
@@ -87,11 +89,18 @@ class Incremental:
         if replaced:
             self._steering.put_everything()
         moved = {change.name for change in changes} | touched.policies
+        moved |= self._troubles.put_reports(touched.reports | touched.nodes)
         moved |= self._place(to_place) | self._settle(plan, following.freed)
         return Update(moved, touched.reports | touched.nodes, self._noted.take_fresh())
 
-    def view(self, policy: str) -> resolve.Resolution:
-        """What a verdict on this policy needs to know, in the form of a full resolution."""
+    def progress(self, policy: str) -> verdicts.Progress:
+        """What a verdict on this policy needs to know."""
+        buckets = self._placement.counts.buckets
+        view = self._view(policy)
+        return verdicts.Progress(self._known, view, self.ledger.programmed, buckets, self._troubles.nodes)
+
+    def _view(self, policy: str) -> resolve.Resolution:
+        """In the form of a full resolution; conflicts are those of this policy."""
         steering_, counts = self._steering, self._placement.counts
         slotless = frozenset().union(*steering_.allotments.slotless.values())
         matched = endpoints.Matched(pods=counts.pods, nodes=counts.nodes, sets=self._sets.members)

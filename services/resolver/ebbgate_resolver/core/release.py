@@ -61,6 +61,8 @@ class Sources:
         for node in nodes:
             is_peerless = node in self._known.nodes and subjects.peer(node) not in plan.rows
             (self._peerless.add if is_peerless else self._peerless.discard)(node)
+        if not self._peerless:
+            self._peerless = set()  # one that was large stays slow to walk through
 
     def refused_peers(self, plan: held.Held) -> set[str]:
         """Nodes that were left behind when an egress row went (`left_behind`), until they have caught up.

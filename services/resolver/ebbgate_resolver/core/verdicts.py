@@ -4,7 +4,7 @@ Leg: Applied ─▶ Verdict, the way back. Says what is, and never decides: rows
 every policy that exists; conditions in Kubernetes' form, each with a reason in one word and a sentence.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 
 import msgspec
 
@@ -31,12 +31,15 @@ Buckets = Mapping[str, Mapping[int, int]]
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """`programmed`: policy → nodes that have its rows in their kernel."""
+    """`programmed`: policy → nodes that have its rows in their kernel. `troubled`: policy → nodes that say
+    they couldn't do something for it; None: each has to be asked.
+    """
 
     known: inventory.Inventory
     resolution: resolve.Resolution
     programmed: dict[str, set[str]]
     buckets: Buckets = {}
+    troubled: Mapping[str, Set[str]] | None = None
 
 
 def count_buckets(matched: endpoints.Matched) -> dict[str, dict[int, int]]:
@@ -56,7 +59,8 @@ def verdict(name: str, progress: Progress) -> reports.Verdict:
     resolution = progress.resolution
     kept = resolution.versions.kept.get(name)
     wanted = tuple(sorted(_nodes(name, resolution)))
-    programmed = tuple(node for node in wanted if node in progress.programmed.get(name, ()))
+    having = progress.programmed.get(name, ())
+    programmed = tuple([node for node in wanted if node in having])
     return reports.Verdict(
         policy=name,
         uid=fact.uid,
@@ -115,7 +119,7 @@ def _of_version_in_force(
     return (
         _gateway_found(name, progress.resolution),
         _egress_ip_ready(name, progress),
-        _programmed(name, progress.known, *nodes),
+        _programmed(name, progress, *nodes),
         _conflict(name, progress.resolution),
     )
 
@@ -178,7 +182,7 @@ def _not_ready(reason: str, message: str) -> Condition:
 
 
 def _programmed(
-    name: str, known: inventory.Inventory, wanted: tuple[str, ...], programmed: tuple[str, ...]
+    name: str, progress: Progress, wanted: tuple[str, ...], programmed: tuple[str, ...]
 ) -> Condition:
     """
     | nodes | reason |
@@ -188,17 +192,20 @@ def _programmed(
     | all have | Applied |
     """
     count = f"{len(programmed)} of {len(wanted)} nodes"
-    if problems := sorted(_problems(name, known, wanted)):
+    if problems := sorted(_problems(name, progress, wanted)):
         return _condition("Programmed", False, "NodeProblem", f"{count}; {_listed(problems)}")
-    missing = sorted(set(wanted) - set(programmed))
-    if missing:
+    if len(programmed) < len(wanted):
+        missing = sorted(set(wanted) - set(programmed))
         return _condition("Programmed", False, "Waiting", f"{count}; not yet applied by {_listed(missing)}")
     return _condition("Programmed", True, "Applied", count)
 
 
-def _problems(name: str, known: inventory.Inventory, wanted: tuple[str, ...]) -> set[str]:
+def _problems(name: str, progress: Progress, wanted: tuple[str, ...]) -> set[str]:
     """What nodes say they couldn't do for the policy."""
-    reports_ = (report for node in wanted if (report := known.report(node)) and report.problems)
+    asked: Iterable[str] = wanted
+    if progress.troubled is not None:
+        asked = [node for node in progress.troubled.get(name, ()) if node in wanted]
+    reports_ = (report for node in asked if (report := progress.known.report(node)) and report.problems)
     return {
         f"{report.node}: {problem.reason}"
         for report in reports_

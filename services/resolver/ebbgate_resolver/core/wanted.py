@@ -44,6 +44,7 @@ class Difference:
     def __init__(self) -> None:
         self.changes: dict[str, bytes] = {}
         self.retained: dict[str, bytes] = {}
+        self._largest = 0
 
     def refresh(self, touched: Iterable[str], wanted: Wanted, plan: held.Held) -> set[str]:
         """Compare the rows of `touched`; scopes in which something began or ceased to be retained."""
@@ -60,7 +61,14 @@ class Difference:
                 wanted.rows[subject] = old  # equal bytes need be kept but once
             if was_retained != (subject in self.retained):
                 scopes.add(subjects.scope_of(subject))
+        self._shrink()
         return scopes
+
+    def _shrink(self) -> None:
+        """A dictionary that was large stays slow to walk through until it is made anew."""
+        self._largest = max(self._largest, len(self.changes))
+        if len(self.changes) < self._largest // 4:
+            self.changes, self._largest = dict(self.changes.items()), len(self.changes)
 
     def everything(self, wanted: Wanted, plan: held.Held) -> set[str]:
         """All subjects that may need a comparison after PLAN was read anew."""
