@@ -38,7 +38,13 @@ def find(policy: policies.Policy, known: inventory.Inventory) -> Found:
         good = [each for each in candidates if each.egress]
         spare = [each for each in candidates if each.gateway_ip]
         taken += (good or spare)[:1]
-        why.append(_why(f"gateway {i}" if len(policy.gateways) > 1 else "gateway", candidates, good))
+        why.append(
+            _why(
+                f"choice of gateway {i}" if len(policy.gateways) > 1 else "choice of gateway",
+                candidates,
+                good,
+            )
+        )
     keyed = tuple(_keyed(taken))
     return Found(tuple(each for each in keyed if each.egress) or keyed, tuple(why))
 
