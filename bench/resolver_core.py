@@ -3,7 +3,6 @@
 Times are CPU times of this thread around the engine's calls, garbage collection as the service sets it.
 """
 
-import gc
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +13,7 @@ from bench import figures, worlds
 from ebbgate_bus.contracts import facts, reports, subjects
 from ebbgate_bus.contracts.envelope import Stored
 from ebbgate_resolver.core import endpoints, engine, policies, selectors
+from ebbgate_resolver.io import memory
 
 READ_AT_ONCE = 10_000
 """As the follower hands over."""
@@ -32,6 +32,7 @@ class Stage:
 
     def start(self) -> float:
         """From nothing to all rows stored; CPU seconds."""
+        memory.prepare()
         spent = self._timed(lambda: self.resolver.replace_plan([], 0.0))
         part: list[Stored] = []
         for message in self.world.facts():
@@ -41,8 +42,7 @@ class Stage:
                 part.clear()
         spent += self._timed(lambda: self.resolver.fold(part))
         spent += self._timed(self.step) + self._timed(self.step)
-        gc.collect()
-        gc.freeze()
+        memory.keep()
         return spent
 
     def settle(self) -> None:

@@ -136,17 +136,13 @@ def parse(subject: str) -> Name | None:
 
 
 def _parse_plan(tokens: list[str], ids: tuple[str, ...]) -> Name | None:
-    match tokens:
-        case ["writer"]:
-            return Name("plan.writer")
-        case ["policy", _]:
-            return Name("plan.policy", ids[1:])
-        case ["all", kind, *_]:
-            return Name(f"plan.{kind}", ids[2:], scope=ALL_SCOPE)
-        case ["node", node, kind, *_]:
-            return Name(f"plan.{kind}", ids[3:], scope=f"{ROOT}.plan.node.{node}", node=ids[1])
-        case _:
-            return None
+    if tokens[0] == "node" and len(tokens) >= 3:
+        return Name(f"plan.{tokens[2]}", ids[3:], _NODE_PREFIX + tokens[1], ids[1])
+    if tokens[0] == "all" and len(tokens) >= 2:
+        return Name(f"plan.{tokens[1]}", ids[2:], ALL_SCOPE)
+    if tokens[0] == "policy" and len(tokens) == 2:
+        return Name("plan.policy", ids[1:])
+    return Name("plan.writer") if tokens == ["writer"] else None
 
 
 def scope_of(subject: str) -> str:

@@ -20,7 +20,7 @@ from ebbgate_bus.contracts.envelope import Outgoing, Stored
 from ebbgate_bus.runtime import connection, follower, jetstream, logs, publisher, revision, service
 from ebbgate_resolver import settings as settings_
 from ebbgate_resolver.core import engine
-from ebbgate_resolver.io import plan
+from ebbgate_resolver.io import memory, plan
 
 TICK_S = 1.0
 """Time passes for slots and silent nodes even when nothing arrives."""
@@ -47,6 +47,7 @@ class Shell:
         self._beat_name = f"{settings.name}-{os.getpid()}"
         self._other_beat_s = 0.0
         self._standing_by = False
+        self._kept = False
         self._sequence = UNKNOWN
         self._verdicts = publisher.Publisher(bus)
 
@@ -100,6 +101,13 @@ class Shell:
             self._fold()
             if {"facts", "reports"} <= self._read and await self._is_writer():
                 await self._step()
+                self._keep_memory()
+
+    def _keep_memory(self) -> None:
+        """Once, after the first step: the world is there, and stays."""
+        if not self._kept:
+            self._kept = True
+            memory.keep()
 
     async def _is_writer(self) -> bool:
         """Claim PLAN if it isn't ours, unless another resolver took it and is alive: then stay warm."""
@@ -174,6 +182,7 @@ async def run(settings: settings_.Settings) -> None:
 def main() -> None:
     settings = settings_.parse(sys.argv[1:])
     logs.setup(service="resolver", name=settings.name)
+    memory.prepare()
     service.run(lambda: run(settings))
 
 

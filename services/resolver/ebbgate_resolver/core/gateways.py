@@ -55,7 +55,8 @@ def choose_among(
     found: list[Gateway] = []
     for choice in policy.gateways:
         gateway = _first(choice, policy.families, known, matching(choice.nodes))
-        if gateway is not None:
+        # Several items that lead to the same address are one gateway, or it would get a double share.
+        if gateway and (gateway.node, gateway.egress) not in [(each.node, each.egress) for each in found]:
             ordinal = sum(gateway.node == each.node for each in found)
             found.append(msgspec.structs.replace(gateway, key=f"{gateway.node}#{ordinal}"))
     serving = tuple(gateway for gateway in found if gateway.egress)

@@ -64,26 +64,31 @@ class Held:
 
     def put(self, subject: str, payload: bytes) -> None:
         """Raises codec.Undecodable, after the bytes were kept."""
+        scope = subjects.scope_of(subject)
+        if scope and subject.startswith(".endpoint.", len(scope)):
+            self._put_row(subject, payload, scope)  # most rows are of this kind, and nobody looks into them
+            return
         name = subjects.parse(subject)
         if name is None or not name.kind.startswith("plan."):
             return
         if name.kind not in ("plan.commit", "plan.writer"):
-            self._put_row(subject, payload, name)
+            self._put_row(subject, payload, name.scope)
         if name.kind in _LOOKED_INTO:
             self._forget(name)
             if payload:
                 self._remember(name, codec.decode(subject, payload))
 
-    def _put_row(self, subject: str, payload: bytes, name: subjects.Name) -> None:
+    def _put_row(self, subject: str, payload: bytes, scope: str) -> None:
         old = self.rows.pop(subject, b"")
-        if name.scope:
-            total = self.totals.get(name.scope, Total())
-            self.totals[name.scope] = total.replaced(subject, old, payload)
-            self._touched.scopes.add(name.scope)
+        if scope:
+            total = self.totals.get(scope) or Total()
+            self.totals[scope] = total.replaced(subject, old, payload)
+            self._touched.scopes.add(scope)
+            if bool(old) != bool(payload) and subject.startswith(".endpoint.", len(scope)):
+                node = subjects.unescape(scope.rpartition(".")[2])
+                _count(self.endpoints, node, 1 if payload else -1)
         if payload:
             self.rows[subject] = payload
-        if name.kind == "plan.endpoint" and bool(old) != bool(payload):
-            _count(self.endpoints, name.node, 1 if payload else -1)
         self._touched.rows.add(subject)
 
     def _forget(self, name: subjects.Name) -> None:
@@ -136,8 +141,7 @@ class Held:
 
     def is_egress(self, subject: str) -> bool:
         """Whether it is an egress row that could be read."""
-        name = subjects.parse(subject)
-        return name is not None and name.kind == "plan.egress" and _place(name) in self.egress
+        return place_of(subject) in self.egress
 
     def egress_of(self, node: str) -> Mapping[slots.Place, rows.Egress]:
         return self._egress_of.get(node, {})
@@ -168,7 +172,7 @@ def nodes(group: rows.Group) -> set[str]:
 
 def place_of(subject: str) -> slots.Place:
     """Of an egress row's subject."""
-    name = subjects.parse(subject)
+    name = subjects.parse(subject) if ".egress." in subject else None
     return _place(name) if name is not None and name.kind == "plan.egress" else ("", -1)
 
 

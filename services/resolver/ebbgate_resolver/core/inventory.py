@@ -90,11 +90,8 @@ class Inventory:
         if len(self._shared_labels) >= _SHARED_MAX or len(self._shared_words) >= _SHARED_MAX:
             self._shared_labels.clear()
             self._shared_words.clear()
-        change = msgspec.structs.force_setattr
-        change(pod, "labels", self._shared_labels.setdefault(key, pod.labels))
-        for field in ("namespace", "node", "phase"):
-            word = getattr(pod, field)
-            change(pod, field, self._shared_words.setdefault(word, word))
+        msgspec.structs.force_setattr(pod, "labels", self._shared_labels.setdefault(key, pod.labels))
+        msgspec.structs.force_setattr(pod, "node", self._shared_words.setdefault(pod.node, pod.node))
         return pod
 
     def take_touched(self) -> Touched:
