@@ -9,7 +9,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from ebbgate_bus.contracts import facts, subjects
+from ebbgate_bus.contracts import facts, rows, subjects
 from ebbgate_cli import __main__ as cli
 from ebbgate_cli import amending, simulations
 from ebbgate_resolver.core import explanation, held, simulation, ways
@@ -177,3 +177,24 @@ def test_a_narrower_destination_is_compared_with_what_covered_it() -> None:
 
 def test_a_way_is_a_few_words() -> None:
     assert simulations.way_text(ways.Way(explanation.Outcome.NOT_MATCHED)) == "not steered"
+
+
+def test_pods_of_one_set_share_their_answer_and_gateways_that_are_lost_show_in_their_buckets() -> None:
+    gateways = [objects.node(f"g{i}", f"10.0.0.{i}", gw="yes", **{f"g{i}": "yes"}) for i in (1, 2)]
+    networks = [objects.network(f"g{i}", f"10.0.0.{i}/24") for i in (1, 2)]
+    several = [{"nodeSelector": {"matchLabels": {f"g{i}": "yes"}}} for i in (1, 2)]
+    pods = [objects.pod(f"p{i}", "g1", f"10.1.0.{i}") for i in range(200)]
+    policy = objects.policy("p", "20.0.0.0/8", egressGateways=several)
+    before = {objects.subject_of(each): each for each in (*gateways, *networks, *pods, policy)}
+    after = {key: fact for key, fact in before.items() if fact is not gateways[1]}
+    told = simulation.simulate(before, after, held.Held())
+    assert 50 < len(told.changes) < 150
+    assert {(each.before.gateway, each.after.gateway) for each in told.changes} == {("g2", "g1")}
+
+
+def test_a_route_whose_group_is_missing_drops() -> None:
+    route = rows.Route("20.0.0.0/8", rows.Action.STEER, "u", "p")
+    endpoint = rows.Endpoint(ip="10.1.0.1", set="s", bucket=0, pod="d/a")
+    table = ways.Table(routes={"s": {"20.0.0.0/8": route}})
+    assert table.way(endpoint, "20.0.0.0/16") == ways.Way(explanation.Outcome.DROPPED, policy="p")
+    assert table.way(endpoint, "30.0.0.0/8") == ways.Way(explanation.Outcome.NOT_MATCHED)

@@ -78,11 +78,16 @@ def test_of_several_gateways_those_that_cannot_serve_are_left_out_while_another_
     assert [each.node for each in _choose(policy, a, b, objects.network("b", "10.0.0.2/24"))] == ["b"]
 
 
-def test_a_node_chosen_twice_is_two_gateways() -> None:
-    choice = {"nodeSelector": {"matchLabels": YES}, "interface": "eth0"}
-    policy = objects.policy("p", "0.0.0.0/0", egressGateways=[choice, choice])
-    found = _choose(policy, objects.node("a", "10.0.0.1", **YES))
-    assert [each.key for each in found] == ["a#0", "a#1"]
+def test_a_node_chosen_twice_is_one_gateway_for_each_of_its_egress_ips() -> None:
+    choice = {"nodeSelector": {"matchLabels": YES}}
+    several = [choice, choice | {"egressIP": "10.0.0.7"}, choice | {"egressIP": "10.0.0.1"}]
+    policy = objects.policy("p", "0.0.0.0/0", egressGateways=several)
+    network = objects.network("a", "10.0.0.1/24", "10.0.0.7/24")
+    found = _choose(policy, objects.node("a", "10.0.0.1", **YES), network)
+    assert [(each.key, each.egress["ipv4"].ip) for each in found] == [
+        ("a#0", "10.0.0.1"),
+        ("a#1", "10.0.0.7"),
+    ]
 
 
 def _gateways(*names: str) -> list[gateways.Gateway]:

@@ -211,3 +211,11 @@ def test_the_pods_of_a_policy_are_shared_out_among_its_gateways() -> None:
     assert [each.node for each in verdict.gateways] == ["g0", "g1", "g2"]
     assert sum(each.pods for each in verdict.gateways) == verdict.pods == 60
     assert all(each.pods for each in verdict.gateways)
+
+
+def test_items_that_lead_to_the_same_address_are_one_gateway() -> None:
+    choice = {"nodeSelector": {"matchLabels": {"gw": "yes"}}}
+    several = [choice, choice, choice | {"egressIP": "10.0.0.1"}, choice | {"egressIP": "10.0.0.7"}]
+    policy = objects.policy("p", "0.0.0.0/0", egressGateways=several)
+    verdict = _verdict(objects.resolver_of(GW, objects.network("gw", "10.0.0.1/24", "10.0.0.7/24"), policy))
+    assert [each.egress_ips for each in verdict.gateways] == [("10.0.0.1",), ("10.0.0.7",)]

@@ -29,6 +29,10 @@ class _Candidate(msgspec.Struct, frozen=True):
     egress: dict[str, gateways.EgressAddress]
     obstacle: str = ""
 
+    def is_same(self, other: "_Candidate") -> bool:
+        """As a gateway: several items of a list may lead to one."""
+        return (self.node, self.egress) == (other.node, other.egress)
+
 
 def find(policy: policies.Policy, known: inventory.Inventory) -> Found:
     taken: list[_Candidate] = []
@@ -37,7 +41,7 @@ def find(policy: policies.Policy, known: inventory.Inventory) -> Found:
         candidates = [_candidate(choice, policy.families, known, name) for name in sorted(known.nodes)]
         good = [each for each in candidates if each.egress]
         spare = [each for each in candidates if each.gateway_ip]
-        taken += (good or spare)[:1]
+        taken += [each for each in (good or spare)[:1] if not any(map(each.is_same, taken))]
         why.append(
             _why(
                 f"choice of gateway {i}" if len(policy.gateways) > 1 else "choice of gateway",
