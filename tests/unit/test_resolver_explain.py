@@ -256,6 +256,11 @@ def test_why_a_node_is_no_gateway(gateway: dict[str, Any], network: facts.NodeNe
     assert said in reasons.get("gw", "")
 
 
+def test_two_nodes_with_one_address_are_said() -> None:
+    found = told(GW, SRC, NET, POLICY, APPLIED, objects.node("twin", "10.0.0.1"))
+    assert Why("10.0.0.1 of gw is also an address of twin: one of them is wrong") in found.why
+
+
 def test_of_many_nodes_some_are_named_and_the_rest_counted() -> None:
     many = [objects.node(f"n{i:02}", f"10.2.0.{i}") for i in range(20)]
     found = told(GW, SRC, NET, POLICY, APPLIED, *many)

@@ -42,15 +42,20 @@ def find(policy: policies.Policy, known: inventory.Inventory) -> Found:
         good = [each for each in candidates if each.egress]
         spare = [each for each in candidates if each.gateway_ip]
         taken += [each for each in (good or spare)[:1] if not any(map(each.is_same, taken))]
-        why.append(
-            _why(
-                f"choice of gateway {i}" if len(policy.gateways) > 1 else "choice of gateway",
-                candidates,
-                good,
-            )
-        )
+        title = f"choice of gateway {i}" if len(policy.gateways) > 1 else "choice of gateway"
+        why.append(_why(title, candidates, good))
+    why += [each for candidate in taken for each in _twins(candidate, known)]
     keyed = tuple(_keyed(taken))
     return Found(tuple(each for each in keyed if each.egress) or keyed, tuple(why))
+
+
+def _twins(gateway: _Candidate, known: inventory.Inventory) -> Iterator[Why]:
+    """Other nodes with the same address: the tunnel ends at whichever the network leads to."""
+    named = (name for name, node in sorted(known.nodes.items()) if gateway.gateway_ip in node.internal_ips)
+    if others := ", ".join(name for name in named if name != gateway.node):
+        yield Why(
+            f"{gateway.gateway_ip} of {gateway.node} is also an address of {others}: one of them is wrong"
+        )
 
 
 def _keyed(taken: list[_Candidate]) -> Iterator[gateways.Gateway]:
