@@ -156,13 +156,16 @@ def test_explain_and_the_rows_agree_on_every_packet(
 
 
 def test_every_outcome_is_among_those_that_are_compared() -> None:
-    pods = [objects.pod(name, "n1", f"10.1.0.{i}", f"fd00::{i}", app=name) for i, name in enumerate("abcd")]
+    pods = [
+        objects.pod(name, "n1", f"10.1.0.{i}", f"fd00::{i}", app=name) for i, name in enumerate("abcdefgh")
+    ]
     others = [
         facts.Node(name=f"n{i}", labels={"zone": "b"}, internal_ips=(f"10.0.0.{i}",)) for i in range(2, 7)
     ]
     several = [
         {"nodeSelector": {"matchLabels": {"gw": "yes"}}},
         {"nodeSelector": {}, "egressIP": "192.0.2.9"},
+        {"nodeSelector": {"matchLabels": {"zone": "b"}}, "interface": "eth7"},
     ]
     policies = [
         objects.policy("x", "20.0.0.0/8", excludedCIDRs=["20.1.0.0/16"], egressGateways=several),
