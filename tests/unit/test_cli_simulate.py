@@ -197,4 +197,9 @@ def test_a_route_whose_group_is_missing_drops() -> None:
     endpoint = rows.Endpoint(ip="10.1.0.1", set="s", bucket=0, pod="d/a")
     table = ways.Table(routes={"s": {"20.0.0.0/8": route}})
     assert table.way(endpoint, "20.0.0.0/16") == ways.Way(explanation.Outcome.DROPPED, policy="p")
+    closed = rows.Paths(paths=(rows.Path("gw", "10.0.0.1", rows.NO_SLOT),), buckets=(0,) * rows.BUCKETS)
+    table.groups["u"] = rows.Group(policy="p", ipv4=closed)
+    assert table.way(endpoint, "20.0.0.0/16") == ways.Way(
+        explanation.Outcome.DROPPED, gateway="gw", policy="p"
+    )
     assert table.way(endpoint, "30.0.0.0/8") == ways.Way(explanation.Outcome.NOT_MATCHED)
