@@ -95,9 +95,15 @@ class Incremental:
 
     def progress(self, policy: str) -> verdicts.Progress:
         """What a verdict on this policy needs to know."""
-        buckets = self._placement.counts.buckets
-        view = self._view(policy)
-        return verdicts.Progress(self._known, view, self.ledger.programmed, buckets, self._troubles.nodes)
+        counts = self._placement.counts
+        return verdicts.Progress(
+            self._known,
+            self._view(policy),
+            self.ledger.programmed,
+            counts.buckets,
+            self._troubles.nodes,
+            counts.sorted_nodes,
+        )
 
     def _view(self, policy: str) -> resolve.Resolution:
         """In the form of a full resolution; conflicts are those of this policy."""

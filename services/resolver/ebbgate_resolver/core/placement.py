@@ -5,6 +5,7 @@ must be the same. Pods come in as keys that may have changed; rows, and who is c
 step, when all pods are placed, so that two pods that swap an address make one change.
 """
 
+import bisect
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -40,6 +41,7 @@ class Counts:
     def __init__(self) -> None:
         self.pods: dict[str, set[str]] = {}
         self.nodes: dict[str, set[str]] = {}
+        self.sorted_nodes: dict[str, list[str]] = {}
         self.buckets: dict[str, dict[int, int]] = {}
         self._on_node: dict[tuple[str, str], int] = {}
 
@@ -48,6 +50,7 @@ class Counts:
         count = self._on_node[name, place.node] = self._on_node.get((name, place.node), 0) + 1
         if count == 1:
             self.nodes.setdefault(name, set()).add(place.node)
+            bisect.insort(self.sorted_nodes.setdefault(name, []), place.node)
 
     def remove(self, name: str, place: Place) -> None:
         self.pods[name].discard(place.pod)
@@ -55,6 +58,8 @@ class Counts:
         if not self._on_node[name, place.node]:
             del self._on_node[name, place.node]
             self.nodes[name].discard(place.node)
+            of_policy = self.sorted_nodes[name]
+            del of_policy[bisect.bisect_left(of_policy, place.node)]
 
     def count_bucket(self, row: Row, difference: int) -> None:
         for name in row.names:

@@ -4,7 +4,8 @@ Leg: Applied ─▶ Verdict, the way back. Says what is, and never decides: rows
 every policy that exists; conditions in Kubernetes' form, each with a reason in one word and a sentence.
 """
 
-from collections.abc import Iterable, Mapping, Set
+import bisect
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 import msgspec
 
@@ -22,6 +23,7 @@ from ebbgate_resolver.core import (
     selectors,
 )
 
+_FEW = 8
 _NAMED_MAX = 5
 """Nodes or CIDRs listed by name in a message; the rest is a number."""
 
@@ -32,7 +34,8 @@ Buckets = Mapping[str, Mapping[int, int]]
 
 class Progress(msgspec.Struct, frozen=True):
     """`programmed`: policy → nodes that have its rows in their kernel. `troubled`: policy → nodes that say
-    they couldn't do something for it; None: each has to be asked.
+    they couldn't do something for it; None: each has to be asked. `sorted_nodes`: as `matched.nodes`, for
+    those who keep them so.
     """
 
     known: inventory.Inventory
@@ -40,6 +43,7 @@ class Progress(msgspec.Struct, frozen=True):
     programmed: dict[str, set[str]]
     buckets: Buckets = {}
     troubled: Mapping[str, Set[str]] | None = None
+    sorted_nodes: Mapping[str, Sequence[str]] = {}
 
 
 def count_buckets(matched: endpoints.Matched) -> dict[str, dict[int, int]]:
@@ -58,9 +62,9 @@ def verdict(name: str, progress: Progress) -> reports.Verdict:
     fact = progress.known.policies[name]
     resolution = progress.resolution
     kept = resolution.versions.kept.get(name)
-    wanted = tuple(sorted(_nodes(name, resolution)))
-    having = progress.programmed.get(name, ())
-    programmed = tuple([node for node in wanted if node in having])
+    wanted = _nodes(name, progress)
+    missing = sorted(set(wanted).difference(progress.programmed.get(name, ())))
+    programmed = _without(wanted, missing)
     return reports.Verdict(
         policy=name,
         uid=fact.uid,
@@ -68,7 +72,7 @@ def verdict(name: str, progress: Progress) -> reports.Verdict:
         in_force=kept.generation if kept else 0,
         conditions=(
             _accepted(name, resolution),
-            *(_of_version_in_force(name, progress, (wanted, programmed)) if kept else ()),
+            *(_of_version_in_force(name, progress, (wanted, tuple(missing))) if kept else ()),
         ),
         gateways=_serving(resolution.chosen.get(name, ()), progress.buckets.get(name, {})),
         pods=len(resolution.matched.pods.get(name, ())),
@@ -77,10 +81,25 @@ def verdict(name: str, progress: Progress) -> reports.Verdict:
     )
 
 
-def _nodes(name: str, resolution: resolve.Resolution) -> set[str]:
-    """Those where something of the policy is to be installed: its pods' and its gateways'."""
-    serving = {gateway.node for gateway in resolution.chosen.get(name, ()) if gateway.egress}
-    return serving | resolution.matched.nodes.get(name, set())
+def _nodes(name: str, progress: Progress) -> tuple[str, ...]:
+    """Those where something of the policy is to be installed: its pods' and its gateways'. Sorted."""
+    resolution = progress.resolution
+    of_pods = resolution.matched.nodes.get(name, set())
+    nodes = list(progress.sorted_nodes[name]) if name in progress.sorted_nodes else sorted(of_pods)
+    for node in {gateway.node for gateway in resolution.chosen.get(name, ()) if gateway.egress} - of_pods:
+        bisect.insort(nodes, node)
+    return tuple(nodes)
+
+
+def _without(wanted: tuple[str, ...], missing: list[str]) -> tuple[str, ...]:
+    """Both are sorted. Mostly few are missing, and the others needn't be looked at."""
+    if len(missing) > _FEW:
+        without = set(missing)
+        return tuple([node for node in wanted if node not in without])
+    left = list(wanted)
+    for node in missing:
+        del left[bisect.bisect_left(left, node)]
+    return tuple(left)
 
 
 def _serving(
@@ -115,7 +134,7 @@ def _accepted(name: str, resolution: resolve.Resolution) -> Condition:
 def _of_version_in_force(
     name: str, progress: Progress, nodes: tuple[tuple[str, ...], tuple[str, ...]]
 ) -> tuple[Condition, ...]:
-    """`nodes`: on which the policy's rows are wanted, and on which they are."""
+    """`nodes`: on which the policy's rows are wanted, and on which of these they aren't."""
     return (
         _gateway_found(name, progress.resolution),
         _egress_ip_ready(name, progress),
@@ -182,7 +201,7 @@ def _not_ready(reason: str, message: str) -> Condition:
 
 
 def _programmed(
-    name: str, progress: Progress, wanted: tuple[str, ...], programmed: tuple[str, ...]
+    name: str, progress: Progress, wanted: tuple[str, ...], missing: tuple[str, ...]
 ) -> Condition:
     """
     | nodes | reason |
@@ -191,11 +210,10 @@ def _programmed(
     | one hasn't applied the rows yet | Waiting |
     | all have | Applied |
     """
-    count = f"{len(programmed)} of {len(wanted)} nodes"
+    count = f"{len(wanted) - len(missing)} of {len(wanted)} nodes"
     if problems := sorted(_problems(name, progress, wanted)):
         return _condition("Programmed", False, "NodeProblem", f"{count}; {_listed(problems)}")
-    if len(programmed) < len(wanted):
-        missing = sorted(set(wanted) - set(programmed))
+    if missing:
         return _condition("Programmed", False, "Waiting", f"{count}; not yet applied by {_listed(missing)}")
     return _condition("Programmed", True, "Applied", count)
 
