@@ -129,6 +129,14 @@ def rss_mb(pid: int | str = "self") -> float:
     return pages * 4096 / 1e6
 
 
+def loop_ms() -> float:
+    """What this machine needs for a million turns: it is shared, and not equally fast in every run."""
+    before = time.process_time_ns()
+    for _ in range(1_000_000):
+        pass
+    return (time.process_time_ns() - before) / 1e6
+
+
 class Plain:
     """What each Cilium agent does at an event: ask every policy about every endpoint and build all rows
     anew. Labels are prepared and selectors parsed, as there; only the first `sample` pods are asked.
