@@ -134,6 +134,9 @@ def page(world: worlds.World, found: list[Figure], grown: list[Grown]) -> Iterat
     for figure in found:
         yield f"| {figure.figure} | {figure.value:,g} | {figure.unit} | {figure.beside} |"
     yield ""
+    yield '"Plain" asks every policy about every pod and builds all rows anew, in Python too; reckoned from'
+    yield f"{FULL.sample:,} of the pods."
+    yield ""
     yield "One thing grows, the others stay as they are in its first line:"
     yield ""
     yield from (
