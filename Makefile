@@ -4,8 +4,9 @@ BIN := .venv/bin
 WORKSPACE := bus services/watcher services/resolver services/programmer cli deploy/lab
 SOURCE ?= directory
 KEEP ?=
+ROUNDS ?= 20
 
-.PHONY: help setup demo down test check lint unit bench bench-resolver bpf lock clean
+.PHONY: help setup demo down test check lint unit soak bench bench-resolver bpf lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -31,7 +32,11 @@ lint: setup
 	$(BIN)/lint-imports
 
 unit: setup
-	$(BIN)/pytest -q tests/unit tests/properties tests/scenarios
+	$(BIN)/pytest -q -n auto tests/unit tests/properties tests/scenarios
+
+soak: setup ## properties on new examples, again and again (ROUNDS=20)
+	@for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; \
+	  EBBGATE_EXAMPLES=soak $(BIN)/pytest -q -n auto --timeout 600 tests/properties || exit 1; done
 
 bench: setup ## figures: latency, cold start, memory, throughput; written to build/bench
 	$(BIN)/python -m bench

@@ -220,6 +220,9 @@ def _rows(desired: KernelState, actual: KernelState) -> list[Change]:
     asked = _asked(desired)
     closed_paths = {key: path for key, path in actual.paths.items() if key in asked}
     other_paths = {key: path for key, path in actual.paths.items() if key not in asked}
+    # So must a pod that stays covered without a look-up, before cluster CIDRs go out from under its old one.
+    lost = {pod: at for pod, at in actual.endpoints.items() if pod in desired.covered}
+    left = {pod: at for pod, at in actual.endpoints.items() if pod not in desired.covered}
     return [
         *_put(Map.PEER, dict.fromkeys(sorted(desired.peers - actual.peers)), {}),
         *_update(actual, opened),
@@ -227,9 +230,10 @@ def _rows(desired: KernelState, actual: KernelState) -> list[Change]:
         *_put(Map.PATH, desired.paths, actual.paths),
         *_put(Map.ROUTE, _specific_first(desired.routes), actual.routes),
         *_put(Map.ENDPOINT, desired.endpoints, actual.endpoints),
+        *_drop(Map.ENDPOINT, desired.endpoints, lost),
         *_update(opened, covering),
         *([ForgetPods(pods, actual, after)] if pods else []),
-        *_drop(Map.ENDPOINT, desired.endpoints, actual.endpoints),
+        *_drop(Map.ENDPOINT, desired.endpoints, left),
         *_drop(Map.ROUTE, desired.routes, _general_first(actual.routes)),
         *_drop(Map.PATH, desired.paths, other_paths),
         *_update(covering, closed),
