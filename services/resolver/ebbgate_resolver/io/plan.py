@@ -4,7 +4,7 @@ import msgspec
 
 from ebbgate_bus.contracts import codec, rows, streams, subjects
 from ebbgate_bus.contracts.envelope import Outgoing, Stored
-from ebbgate_bus.runtime import connection, follower, revision
+from ebbgate_bus.runtime import connection, follower, revision, tracing
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -24,7 +24,7 @@ async def claim(bus: connection.Bus) -> Claim:
     sequence = before[-1].sequence if before else 0
     known = _writer(before[-1]) if before else rows.Writer(epoch=0, revision=0)
     mine = rows.Writer(epoch=known.epoch + 1, revision=known.revision)
-    batch = [Outgoing(subjects.WRITER, codec.encode(mine))]
+    batch = [Outgoing(subjects.WRITER, codec.encode(mine), tracing.new())]
     sequence = await revision.publish(bus, batch, expected_sequence=sequence)
     stored = await follower.read(bus, streams.PLAN, [f"{subjects.ROOT}.plan.>"])
     return Claim(mine.epoch, sequence, tuple(stored))
