@@ -1,7 +1,7 @@
 """What all tests share: how Hypothesis chooses its examples.
 
 A run of `make check` or `make test` tries the same examples each time, so that red means that something
-changed. `make soak` lets it look for others, and prints how to repeat what it finds.
+changed. `make soak` lets it look for others, and many more, and prints how to repeat what it finds.
 """
 
 import os

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ebbgate_bus.contracts import rows
 from ebbgate_programmer.core import changes, decisions, desired, firewall, lowering
 from ebbgate_programmer.core.kernelstate import KernelState
-from tests.properties import fake_kernel
+from tests.properties import examples, fake_kernel
 
 CHAINS = firewall.chains(19021)
 PODS = ("10.244.1.10", "10.244.1.11", "10.244.1.12")
@@ -107,7 +107,7 @@ def _damage(state: KernelState, kind: str) -> KernelState:
 
 
 @given(states, damaged)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples.count(60), deadline=None)
 def test_carrying_out_the_difference_makes_actual_what_was_desired(
     wanted: KernelState, held: KernelState
 ) -> None:
@@ -126,13 +126,13 @@ def _only_sysctls_left(held: KernelState, wanted: KernelState) -> bool:
 
 
 @given(states)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples.count(20), deadline=None)
 def test_what_is_in_place_needs_no_change(wanted: KernelState) -> None:
     assert changes.diff(wanted, wanted, CHAINS) == []
 
 
 @given(states, states)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples.count(80), deadline=None)
 def test_every_intermediate_state_is_old_or_new_or_drops(wanted: KernelState, held: KernelState) -> None:
     allowed = {(pod, target): _allowed(wanted, held, pod, target) for pod in PODS for target in DESTINATIONS}
 
@@ -152,7 +152,7 @@ def _allowed(wanted: KernelState, held: KernelState, pod: str, target: str) -> s
 
 
 @given(states, states)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples.count(60), deadline=None)
 def test_every_pod_whose_packets_change_their_fate_has_its_connections_looked_at(
     wanted: KernelState, held: KernelState
 ) -> None:
@@ -165,7 +165,7 @@ def test_every_pod_whose_packets_change_their_fate_has_its_connections_looked_at
 
 
 @given(states, states)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples.count(80), deadline=None)
 def test_connections_of_every_slot_that_lost_its_address_are_forgotten(
     wanted: KernelState, held: KernelState
 ) -> None:
@@ -179,7 +179,7 @@ def test_connections_of_every_slot_that_lost_its_address_are_forgotten(
     route_sets,
     st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples.count(60), deadline=None)
 def test_the_oracle_finds_the_longest_prefix(
     pods: set[str], found: tuple[rows.Route, ...], target: int
 ) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ebbgate_bus.contracts import codec, facts, reports, rows, subjects
 from ebbgate_bus.contracts.envelope import Stored
-from tests.properties import engine_twins
+from tests.properties import engine_twins, examples
 from tests.properties import resolver_histories as histories
 from tests.scenarios import safety
 from tests.unit import resolver_objects as objects
@@ -222,7 +222,7 @@ class Engines(stateful.RuleBasedStateMachine):
 
 TestEnginesAreEqual = Engines.TestCase
 TestEnginesAreEqual.settings = hypothesis.settings(
-    max_examples=100,
+    max_examples=examples.count(40),
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(hypothesis.HealthCheck),

@@ -15,6 +15,7 @@ from ebbgate_bus.contracts import codec, facts, reports, rows, subjects
 from ebbgate_bus.contracts.message import Message
 from ebbgate_resolver.core import addresses, explain, explain_pods, held, inventory, resolve
 from ebbgate_resolver.core.explanation import Outcome
+from tests.properties import examples
 from tests.properties import resolver_worlds as worlds
 from tests.unit import resolver_objects as objects
 
@@ -137,7 +138,7 @@ def check(known: inventory.Inventory, plan: held.Held) -> set[Outcome]:
 
 
 @hypothesis.given(worlds.histories(), st.sampled_from([worlds.NODES, worlds.NODES, ["n1"], []]))
-@hypothesis.settings(deadline=None, max_examples=150)
+@hypothesis.settings(deadline=None, max_examples=examples.count(50))
 def test_explain_and_the_rows_agree_on_every_packet(
     history: list[list[worlds.Change]], answering: list[str]
 ) -> None:
