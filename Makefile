@@ -19,6 +19,7 @@ demo: setup ## a pod's traffic leaves with the egress IP (SOURCE=kubernetes, KEE
 down: setup ## remove what `make demo KEEP=1` left running
 	@$(BIN)/python -m ebbgate_lab down
 
+test: export EBBGATE_EXAMPLES := thorough
 test: check components ## everything, on real parts
 	$(BIN)/pytest tests/bus tests/kernel tests/cluster tests/lab
 

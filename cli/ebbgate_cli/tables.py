@@ -7,14 +7,14 @@ anything else gets plain text.
 import json
 from collections.abc import Iterable
 
-from rich import console, text
+from rich import console
 
+from ebbgate_cli import columns
 from ebbgate_resolver.core import listing
 
 HEADER = ("Source IP", "Destination CIDR", "Egress IP", "Gateway IP")
 JSON_KEYS = ("SourceIP", "DestCIDR", "EgressIP", "GatewayIP")
 _WORDS = {listing.NOT_FOUND: "Not Found", listing.EXCLUDED: "Excluded CIDR"}
-_GAP = "   "
 
 
 def cells(entry: listing.Entry) -> tuple[str, str, str, str]:
@@ -23,12 +23,7 @@ def cells(entry: listing.Entry) -> tuple[str, str, str, str]:
 
 
 def table(entries: Iterable[listing.Entry]) -> str:
-    lines = [HEADER, *map(cells, entries)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADER))]
-    return "\n".join(
-        _GAP.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    return columns.lay_out(HEADER, [cells(entry) for entry in entries])
 
 
 def as_json(entries: Iterable[listing.Entry]) -> str:
@@ -43,7 +38,4 @@ def show(entries: list[listing.Entry], *, as_json_: bool) -> None:
     elif not entries:
         console.Console(stderr=True, highlight=False).print("No entries found.")
     else:
-        header, _, rest = table(entries).partition("\n")
-        out = console.Console(highlight=False, soft_wrap=True)
-        out.print(text.Text(header, style="bold"))
-        out.print(text.Text(rest))
+        columns.show(HEADER, [cells(entry) for entry in entries])

@@ -7,7 +7,6 @@ side, and `remove` also removes what a crashed run left. It must never touch the
 """
 
 import contextlib
-import ctypes
 import dataclasses
 import os
 import pathlib
@@ -15,10 +14,11 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 
+from ebbgate_lab import namespaces
+
 POD_NETWORK = "10.244.0.0/16"
 UNDERLAY = "underlay"
 ROUTER = "10.168.60.1"
-_CLONE_NEWNET = 0x40000000
 NETNS = pathlib.Path("/run/netns")
 
 CNI_TABLE = f"""
@@ -103,12 +103,8 @@ class Topology:
     @contextlib.contextmanager
     def entered(self, name: str) -> Iterator[None]:
         """The calling thread stands in that namespace meanwhile: sockets it opens belong there and stay."""
-        with open("/proc/thread-self/ns/net", "rb") as here, self.path(name).open("rb") as there:
-            _set_namespace(there.fileno())
-            try:
-                yield
-            finally:
-                _set_namespace(here.fileno())
+        with namespaces.entered(f"{self.prefix}{name}"):
+            yield
 
     def make(self) -> None:
         """All of it; what an earlier run left is removed first."""
@@ -170,11 +166,6 @@ def missing_tools() -> list[str]:
     """Programs the lab needs and the machine lacks, and the lack of privilege, in words."""
     tools = [name for name in ("ip", "nsenter", "nft", "sysctl") if not shutil.which(name)]
     return tools if os.geteuid() == 0 else [*tools, "root"]
-
-
-def _set_namespace(descriptor: int) -> None:
-    if ctypes.CDLL(None, use_errno=True).setns(descriptor, _CLONE_NEWNET) != 0:
-        raise OSError(ctypes.get_errno(), "enter a network namespace")
 
 
 def _batch(lines: Sequence[str], *options: str) -> None:
