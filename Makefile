@@ -62,7 +62,7 @@ build/.system: deploy/install-packages
 .venv/.installed: requirements.lock pyproject.toml
 	@echo "Python packages: those of requirements.lock, into .venv"
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q --require-hashes -r requirements.lock
+	$(BIN)/pip install -q --no-deps --require-hashes -r requirements.lock
 	$(BIN)/pip install -q --no-deps --no-build-isolation $(addprefix -e ,$(WORKSPACE))
 	@touch $@
 
