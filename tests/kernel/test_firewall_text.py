@@ -15,17 +15,17 @@ CHAINS = firewall.chains(19021)
 GOLDEN = pathlib.Path(__file__).with_name("firewall.nft")
 FULL = KernelState(
     chains=firewall.signature(CHAINS),
-    covered=frozenset({"10.244.1.10", "10.244.1.11"}),
-    cluster=frozenset({"10.244.0.0/16", "10.168.60.11/32", "10.0.1.0/24", "10.0.2.0/23"}),
-    covered6=frozenset({"fd00::10"}),
-    cluster6=frozenset({"fd00::/48"}),
-    egress={16: "10.168.60.100", 4095: "10.168.60.101"},
+    covered=frozenset({"10.244.1.10", "10.244.1.11", "fd00::10"}),
+    cluster=frozenset({"10.244.0.0/16", "10.168.60.11/32", "10.0.1.0/24", "10.0.2.0/23", "fd00::/48"}),
+    egress={16: "10.168.60.100", 17: "2001:db8::100", 4095: "10.168.60.101"},
+    uplinks={17: 5, 4095: 15},
 )
 OTHER = msgspec.structs.replace(
     FULL,
-    covered=frozenset({"10.244.1.11"}),
-    cluster=frozenset({"10.0.0.0/8"}),
-    egress={16: "10.168.60.102", 200: "10.168.60.100"},
+    covered=frozenset({"10.244.1.11", "fd00::11"}),
+    cluster=frozenset({"10.0.0.0/8", "fd00::/47"}),
+    egress={16: "10.168.60.102", 17: "2001:db8::101", 200: "10.168.60.100"},
+    uplinks={17: 6, 200: 5},
 )
 
 
@@ -68,12 +68,16 @@ def test_sets_are_changed_in_one_transaction_also_where_intervals_overlap() -> N
 @pytest.mark.parametrize(
     "damage",
     [
-        "flush chain ip ebbgate guard",
+        "flush chain ip ebbgate_guard leaving",
+        "flush chain ip6 ebbgate_guard unseen",
         "add rule ip ebbgate steer accept",
         "insert rule ip ebbgate steer accept",
         "delete table ip ebbgate",
         "delete table ip6 ebbgate",
-        "flush set ip ebbgate leaving",
+        "delete table ip ebbgate_guard",
+        "delete table ip6 ebbgate_guard",
+        "flush set ip ebbgate_guard leaving",
+        "flush set ip ebbgate_guard covered",
         "add chain ip ebbgate stranger",
         "chain ip ebbgate passing { policy drop; }",
     ],

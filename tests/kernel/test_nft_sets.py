@@ -28,9 +28,14 @@ def tables() -> Iterator[None]:
 
 def state(pods: int, slots: dict[int, str]) -> kernelstate.KernelState:
     return kernelstate.KernelState(
-        covered=frozenset(f"10.244.{n >> 8}.{n & 255}" for n in range(pods)),
-        covered6=frozenset(f"fd00::{n + 1:x}" for n in range(min(pods, 3))),
+        covered=frozenset(
+            [
+                *(f"10.244.{n >> 8}.{n & 255}" for n in range(pods)),
+                *(f"fd00::{n + 1:x}" for n in range(min(pods, 3))),
+            ]
+        ),
         egress=slots,
+        uplinks={slot: 5 + slot % 11 for slot in slots if slot % 2},
     )
 
 
@@ -44,34 +49,37 @@ def as_nft_reads_it() -> firewall_reading.Read:
 
 @pytest.mark.usefixtures("tables")
 def test_nft_reads_what_was_written_by_netlink() -> None:
-    empty, full = state(0, {}), state(2500, {16: "10.0.0.1", 4095: "10.0.0.2"})
-    changed(empty, full)
-    read = as_nft_reads_it()
-    assert (read.covered, read.covered6, read.egress) == (full.covered, full.covered6, full.egress)
-    assert "the guards' sets disagree with the map" not in read.chains
-    other = state(7, {16: "10.0.0.9"})
-    changed(full, other)
-    read = as_nft_reads_it()
-    assert (read.covered, read.covered6, read.egress) == (other.covered, other.covered6, other.egress)
+    empty, full = state(0, {}), state(2500, {16: "10.0.0.1", 17: "2001:db8::1", 4095: "10.0.0.2"})
+    other = state(7, {16: "10.0.0.9", 19: "2001:db8::2"})
+    for before, after in ((empty, full), (full, other), (other, empty)):
+        changed(before, after)
+        read = as_nft_reads_it()
+        assert (read.covered, read.egress, read.uplinks) == (after.covered, after.egress, after.uplinks)
+        assert not any("disagree" in line for line in read.chains)
+        assert (nftsets.covered(), nftsets.egress(), nftsets.uplinks()) == (
+            after.covered,
+            after.egress,
+            after.uplinks,
+        )
 
 
 @pytest.mark.usefixtures("tables")
 def test_netlink_reads_what_nft_wrote() -> None:
-    full = state(3, {16: "10.0.0.1"})
+    full = state(3, {16: "10.0.0.1", 17: "2001:db8::1"})
     nft.apply(firewall.update(*firewall.elements_between(state(0, {}), full)))
     for held in firewall.elements(full):
         if nftsets.takes([held]):
-            assert nftsets.read(held.family, held.name) == nftsets.binary(held)
+            assert nftsets.read(held.place) == nftsets.binary(held)
 
 
 @pytest.mark.usefixtures("tables")
 def test_a_refused_transaction_changes_nothing() -> None:
-    absent = firewall.Elements("ip", "covered", ("10.9.9.9",))
-    good = firewall.Elements("ip", "covered", ("10.1.1.1",))
+    absent = firewall.Elements("ip", "ebbgate", "covered", ("10.9.9.9",))
+    good = firewall.Elements("ip", "ebbgate", "covered", ("10.1.1.1",))
     with pytest.raises(nftsets.Refused, match="No such file"):
         nftsets.update([absent], [good])
     assert as_nft_reads_it().covered == frozenset()
 
 
 def test_interval_sets_are_left_to_nft() -> None:
-    assert not nftsets.takes([firewall.Elements("ip", "cluster", ("10.0.0.0/8",))])
+    assert not nftsets.takes([firewall.Elements("ip", "ebbgate", "cluster", ("10.0.0.0/8",))])

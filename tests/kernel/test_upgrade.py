@@ -4,6 +4,7 @@ import json
 import pathlib
 import subprocess
 
+from ebbgate_programmer.core import layout
 from tests.kernel import rig as rigs
 
 EGRESS_IP = "10.168.60.100"
@@ -50,7 +51,7 @@ def _pinned(rig: rigs.Rig, node: str) -> dict[str, int]:
         ("link", ("encap_link",)),
     ):
         for name in names:
-            path = str(rig.pins(node) / "v1" / name)
+            path = str(rig.pins(node) / f"v{layout.LAYOUT}" / name)
             shown = subprocess.run(
                 ["bpftool", "-j", kind, "show", "pinned", path], capture_output=True, text=True, check=True
             )

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from ebbgate_programmer.core import changes, decisions, firewall, marks
+from ebbgate_programmer.core import changes, decisions, firewall, marks, places
 from ebbgate_programmer.core.kernelstate import KernelState
 
 
@@ -33,9 +33,16 @@ class FakeKernel:
 def fate(state: KernelState, source: str, destination: str) -> decisions.Decision:
     """Original direction, a new connection: the oracle's answer, and the guard's."""
     answer = decisions.decide(decisions.Tables(state), source, destination)
-    if answer.kind is decisions.Kind.LOCAL and answer.slot not in state.egress:
-        return decisions.DROPPED  # the guard: it would leave with an address that isn't the slot's
+    if answer.kind is decisions.Kind.LOCAL and state.egress.get(answer.slot) not in state.sources:
+        return decisions.DROPPED  # the guards: it would leave with an address that isn't the slot's
     return answer
+
+
+def is_stopped(state: KernelState, source: str, destination: str) -> bool:
+    """Would the guard at the uplinks take a packet that nobody marked?"""
+    tables = decisions.Tables(msgspec.structs.replace(state, cluster=state.internal))
+    untouched = decisions.is_untouched(tables, destination)
+    return bool(state.guarded) and source in state.endpoints and not untouched
 
 
 @functools.singledispatch
@@ -50,41 +57,49 @@ def _(change: changes.SetFirewall, kernel: FakeKernel) -> None:
         chains=firewall.signature(change.chains),
         covered=keep.covered,
         cluster=keep.cluster,
-        covered6=keep.covered6,
-        cluster6=keep.cluster6,
         egress=keep.egress,
+        uplinks=keep.uplinks,
     )
 
 
 @_take.register
 def _(change: changes.UpdateSets, kernel: FakeKernel) -> None:
     assert kernel.state.chains, "no table"
-    sets = {(held.family, held.name): set(held.elements) for held in firewall.elements(kernel.state)}
+    sets = {held.place: set(held.elements) for held in firewall.elements(kernel.state)}
     for held in change.removed:
-        assert sets[held.family, held.name] >= set(held.elements), "ENOENT"
-        sets[held.family, held.name] -= set(held.elements)
+        assert sets[held.place] >= set(held.elements), "ENOENT"
+        sets[held.place] -= set(held.elements)
     for held in change.added:
-        assert sets[held.family, held.name].isdisjoint(held.elements), "EEXIST"
-        sets[held.family, held.name] |= set(held.elements)
-    pairs = [text.split(" : ") for text in sets["ip", "egress"]]
-    egress = {marks.field_of(int(mark, 16)): ip for mark, ip in pairs}
-    assert len(egress) == len(pairs), "two elements of one slot"
+        assert sets[held.place].isdisjoint(held.elements), "EEXIST"
+        sets[held.place] |= set(held.elements)
     kernel.write(
-        covered=frozenset(sets["ip", "covered"]),
-        cluster=frozenset(sets["ip", "cluster"]),
-        covered6=frozenset(sets["ip6", "covered"]),
-        cluster6=frozenset(sets["ip6", "cluster"]),
-        egress=egress,
+        covered=frozenset(_of_both(sets, "covered")),
+        cluster=frozenset(_of_both(sets, "cluster")),
+        egress=dict(_pairs(sets, "egress")),
+        uplinks={slot: marks.field_of(int(mark, 16)) for slot, mark in _pairs(sets, "uplinks")},
     )
-    agree = {(held.family, held.name): set(held.elements) for held in firewall.elements(kernel.state)}
-    assert agree == sets, "the guards' sets disagree with the map"
+    agree = {held.place: set(held.elements) for held in firewall.elements(kernel.state)}
+    assert agree == sets, "the guards' sets disagree with the others"
+
+
+Sets = dict[tuple[str, str, str], set[str]]
+
+
+def _of_both(sets: Sets, name: str) -> set[str]:
+    return sets["ip", places.NFT_TABLE, name] | sets["ip6", places.NFT_TABLE, name]
+
+
+def _pairs(sets: Sets, name: str) -> list[tuple[int, str]]:
+    pairs = [text.split(" : ") for text in _of_both(sets, name)]
+    assert len({mark for mark, _ in pairs}) == len(pairs), "two elements of one slot"
+    return [(marks.field_of(int(mark, 16)), value) for mark, value in pairs]
 
 
 @_take.register
 def _(change: changes.SetDevice, kernel: FakeKernel) -> None:
     if change.replace:
         assert kernel.state.device is not None
-        ways = frozenset(way for way in kernel.state.ways if not way.device)
+        ways = frozenset(way for way in kernel.state.ways if way.device != places.DEVICE)
         kernel.write(device=None, ways=ways, programs="", sysctls=_without_device(kernel.state.sysctls))
     kernel.write(device=change.device)
 
@@ -100,6 +115,12 @@ def _(change: changes.SetPrograms, kernel: FakeKernel) -> None:
 
 
 @_take.register
+def _(change: changes.SetGuards, kernel: FakeKernel) -> None:
+    assert kernel.state.programs, "no program to attach"
+    kernel.write(guarded=frozenset(change.interfaces))
+
+
+@_take.register
 def _(change: changes.SetSysctl, kernel: FakeKernel) -> None:
     assert kernel.state.device is not None or "/ebbgate0/" not in change.path
     kernel.write(sysctls={**kernel.state.sysctls, change.path: change.value})
@@ -107,22 +128,26 @@ def _(change: changes.SetSysctl, kernel: FakeKernel) -> None:
 
 @_take.register
 def _(change: changes.AddWay, kernel: FakeKernel) -> None:
-    assert not change.way.device or kernel.state.device is not None, "ENODEV"
-    assert not change.way.program or kernel.state.programs, "no program to put in a route"
-    at = (change.way.table, change.way.metric)
-    others = frozenset(way for way in kernel.state.ways if (way.table, way.metric) != at)
+    way = change.way
+    assert way.device != places.DEVICE or kernel.state.device is not None, "ENODEV"
+    assert not way.program or kernel.state.programs, "no program to put in a route"
+    blackholes = {(each.family, each.table) for each in kernel.state.ways if not each.device}
+    assert not way.device or (way.family, way.table) in blackholes, "nothing stands behind the route"
+    others = frozenset(each for each in kernel.state.ways if each.place != way.place)
     kernel.write(ways=others | {change.way})
 
 
 @_take.register
 def _(change: changes.RemoveWay, kernel: FakeKernel) -> None:
+    assert change.way in kernel.state.ways, "ESRCH"
     kernel.write(ways=kernel.state.ways - {change.way})
 
 
 @_take.register
 def _(change: changes.AddRule, kernel: FakeKernel) -> None:
-    blackholes = {way.table for way in kernel.state.ways if not way.device}
-    assert change.rule.table in blackholes, "a rule to a table that doesn't end in a blackhole"
+    blackholes = {(way.family, way.table) for way in kernel.state.ways if not way.device}
+    rule = change.rule
+    assert (rule.family, rule.table) in blackholes, "a rule to a table that doesn't end in a blackhole"
     kernel.write(rules=kernel.state.rules | {change.rule})
 
 
@@ -136,7 +161,10 @@ _FIELDS = {
     changes.Map.ROUTE: "routes",
     changes.Map.PATH: "paths",
     changes.Map.PEER: "peers",
+    changes.Map.CLUSTER: "internal",
+    changes.Map.EGRESS: "sources",
 }
+_KEYS_ONLY = ("peers", "internal", "sources")
 
 
 @_take.register
@@ -144,7 +172,7 @@ def _(change: changes.Put, kernel: FakeKernel) -> None:
     field = _FIELDS[change.map]
     for key, value in change.entries:
         held = getattr(kernel.state, field)
-        kernel.write(**{field: held | {key} if field == "peers" else {**held, key: value}})
+        kernel.write(**{field: held | {key} if field in _KEYS_ONLY else {**held, key: value}})
 
 
 @_take.register
@@ -152,7 +180,7 @@ def _(change: changes.Drop, kernel: FakeKernel) -> None:
     field = _FIELDS[change.map]
     for key in change.keys:
         held = getattr(kernel.state, field)
-        left = held - {key} if field == "peers" else {k: v for k, v in held.items() if k != key}
+        left = held - {key} if field in _KEYS_ONLY else {k: v for k, v in held.items() if k != key}
         kernel.write(**{field: left})
 
 

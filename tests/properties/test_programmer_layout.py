@@ -5,6 +5,7 @@ import ipaddress
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ebbgate_programmer.core import addresses as numbers
 from ebbgate_programmer.core import layout
 from ebbgate_programmer.core.kernelstate import (
     Action,
@@ -17,7 +18,19 @@ from ebbgate_programmer.core.kernelstate import (
 
 ids = st.integers(0, 2**64 - 1)
 words = st.integers(0, 2**32 - 1)
-addresses = words.map(lambda number: str(ipaddress.IPv4Address(number)))
+sixes = st.integers(2**96, 2**128 - 1)
+addresses = st.one_of(
+    words.map(lambda number: str(ipaddress.IPv4Address(number))),
+    sixes.map(lambda number: str(ipaddress.IPv6Address(number))),
+)
+cidrs = st.one_of(
+    st.builds(
+        lambda n, length: str(ipaddress.ip_network((n, length), strict=False)), words, st.integers(0, 32)
+    ),
+    st.builds(
+        lambda n, length: str(ipaddress.ip_network((n, length), strict=False)), sixes, st.integers(0, 128)
+    ),
+)
 
 
 @given(addresses)
@@ -30,7 +43,12 @@ def test_endpoints_come_back(value: EndpointValue) -> None:
     assert layout.unpack_endpoint(layout.pack_endpoint(value)) == value
 
 
-@given(st.builds(RouteKey, ids, words, st.integers(0, 32)))
+@given(cidrs)
+def test_cidrs_come_back(cidr: str) -> None:
+    assert layout.unpack_cidr(layout.pack_cidr(cidr)) == cidr
+
+
+@given(st.builds(RouteKey, ids, sixes, st.integers(0, 128)))
 def test_route_keys_come_back(key: RouteKey) -> None:
     assert layout.unpack_route_key(layout.pack_route_key(key)) == key
 
@@ -51,6 +69,6 @@ def test_paths_come_back(value: PathValue) -> None:
 
 
 def test_a_sets_id_is_matched_before_any_bit_of_the_address() -> None:
-    key = layout.pack_route_key(RouteKey(0x0102030405060708, 0x0A000000, 8))
-    assert key[4:] == bytes(range(1, 9)) + bytes([10, 0, 0, 0])
-    assert int.from_bytes(key[:4], "little") in (72, 72 << 24)
+    key = layout.pack_route_key(RouteKey(0x0102030405060708, *numbers.prefix("10.0.0.0/8")))
+    assert key[4:] == bytes(range(1, 9)) + bytes(10) + b"\xff\xff" + bytes([10, 0, 0, 0])
+    assert int.from_bytes(key[:4], "little") in (168, 168 << 24)

@@ -1,10 +1,8 @@
 """What may go on after the kernel refused something, and which connections a start finds stale."""
 
-import ipaddress
-
 import pytest
 
-from ebbgate_programmer.core import changes, decisions, firewall, lowering, marks
+from ebbgate_programmer.core import addresses, changes, decisions, firewall, lowering, marks
 from ebbgate_programmer.core.kernelstate import (
     Action,
     EndpointValue,
@@ -59,10 +57,10 @@ _HELD = KernelState(
     covered=frozenset({POD}),
     endpoints={POD: EndpointValue(WHOLE, 0)},
     routes={
-        RouteKey(WHOLE, 0, 0): RouteValue(Action.STEER, 7),
-        RouteKey(WHOLE, int(ipaddress.IPv4Address("192.0.2.0")), 24): RouteValue(Action.STEER, 8),
-        RouteKey(WHOLE, int(ipaddress.IPv4Address("198.51.100.0")), 24): RouteValue(Action.EXCLUDE, 7),
-        RouteKey(WHOLE, int(ipaddress.IPv4Address("203.0.113.0")), 24): RouteValue(Action.DROP, 0),
+        RouteKey(WHOLE, *addresses.prefix("0.0.0.0/0")): RouteValue(Action.STEER, 7),
+        RouteKey(WHOLE, *addresses.prefix("192.0.2.0/24")): RouteValue(Action.STEER, 8),
+        RouteKey(WHOLE, *addresses.prefix("198.51.100.0/24")): RouteValue(Action.EXCLUDE, 7),
+        RouteKey(WHOLE, *addresses.prefix("203.0.113.0/24")): RouteValue(Action.DROP, 0),
     },
     paths={PathKey(7, 0): PathValue("10.168.60.12", 16), PathKey(8, 0): PathValue("", 17, local=True)},
 )

@@ -1,8 +1,21 @@
 """Rows become what the kernel must hold; what can't be read drops instead of leaking."""
 
+import msgspec
+
 from ebbgate_bus.contracts import codec, rows, subjects
 from ebbgate_bus.contracts.message import Message
-from ebbgate_programmer.core import applied, cidrs, decisions, desired, lowering, scopes
+from ebbgate_programmer.core import (
+    addresses,
+    applied,
+    cidrs,
+    decisions,
+    desired,
+    lowering,
+    marks,
+    places,
+    scopes,
+    uplinks,
+)
 from ebbgate_programmer.core.kernelstate import Action, KernelState, PathKey, RouteKey
 
 HERE = lowering.Environment(node="node1", object_hash="ab", interfaces={"eth0": "eth0", "uplink": "eth0"})
@@ -53,7 +66,7 @@ def test_a_pod_is_covered_and_finds_gateway_and_slot() -> None:
     assert _fate(state, "10.1.1.1") == decisions.UNTOUCHED
     assert _fate(state, "10.244.9.9") == decisions.UNTOUCHED
     assert _fate(state, "169.254.169.254") == decisions.UNTOUCHED
-    assert state.peers == {"10.168.60.12"}
+    assert state.peers == {"10.168.60.12", "fd00::2"}
 
 
 def test_a_pod_on_its_own_gateway_needs_no_tunnel() -> None:
@@ -73,7 +86,7 @@ def test_a_bucket_without_path_drops() -> None:
 
 def test_only_paths_that_a_local_pod_can_ask_for_are_held() -> None:
     state = _lower(_shared(), _endpoint()).state
-    assert set(state.paths) == {PathKey(lowering.group_id("uid-1"), 0)}
+    assert set(state.paths) == {PathKey(lowering.group_id("uid-1", "ipv4"), 0)}
 
 
 def test_the_same_content_of_a_set_has_the_same_id_and_other_content_another() -> None:
@@ -111,12 +124,61 @@ def test_an_endpoint_that_does_not_decode_drops_its_pod_and_no_other() -> None:
 
 def test_an_ipv6_address_of_a_pod_is_covered_only_if_its_set_wants_ipv6() -> None:
     lowered = _lower(_shared(), _endpoint(ip="fd00::10"))
-    assert lowered.state.covered6 == frozenset()
+    assert lowered.state.covered == frozenset()
     steer6 = rows.Route("::/0", rows.Action.STEER, "uid-1", "p")
     shared = _shared() | {subjects.routes("s1", 2): rows.Routes(policies=("p",), routes=(steer6,))}
     lowered = _lower(shared, _endpoint(ip="fd00::10"))
-    assert lowered.state.covered6 == {"fd00::10"}
-    assert any("IPv6" in problem.reason for problem in lowered.problems)
+    assert lowered.state.covered == {"fd00::10"}
+    answer = decisions.decide(decisions.Tables(lowered.state), "fd00::10", "2600::1")
+    assert answer == decisions.DROPPED, "the group has no IPv6 paths"
+
+
+def test_each_family_has_paths_of_its_own() -> None:
+    steer6 = rows.Route("::/0", rows.Action.STEER, "uid-1", "p")
+    six = rows.Paths(paths=(rows.Path("node2", "10.168.60.12", 18),), buckets=(0,) * 64)
+    group = _shared()[subjects.group("uid-1")]
+    assert isinstance(group, rows.Group)
+    shared = _shared() | {
+        subjects.routes("s1", 2): rows.Routes(policies=("p",), routes=(steer6,)),
+        subjects.group("uid-1"): msgspec.structs.replace(group, ipv6=six),
+    }
+    state = _lower(shared, _endpoint() | _endpoint(ip="fd00::10")).state
+    tables = decisions.Tables(state)
+    tunnel = decisions.Kind.TUNNEL
+    assert decisions.decide(tables, POD, "8.8.8.8") == decisions.Decision(tunnel, "10.168.60.12", 16)
+    assert decisions.decide(tables, "fd00::10", "2600::1") == decisions.Decision(tunnel, "10.168.60.12", 18)
+    assert decisions.decide(tables, "fd00::10", "fd00::1:1") == decisions.UNTOUCHED
+
+
+def test_an_uplink_of_its_own_gets_a_class_rules_and_a_table() -> None:
+    apart = uplinks.Uplink(
+        is_default=True,
+        hops=(uplinks.Hop("ipv4", "", "192.0.2.254"), uplinks.Hop("ipv4", "192.0.2.0/24", "")),
+    )
+    there = msgspec.structs.replace(
+        HERE,
+        interfaces={"eth0": "eth0", "eth1": "eth1"},
+        ethernet={"eth0": uplinks.Uplink(is_default=True), "eth1": apart},
+    )
+    own = {
+        subjects.egress("node1", 16): rows.Egress(egress_ip="10.168.60.100", interface="eth0"),
+        subjects.egress("node1", 17): rows.Egress(egress_ip="192.0.2.1", interface="eth1"),
+        **_endpoint(bucket=40),
+    }
+    state = lowering.lower(desired.read("node1", _agreed(_shared()), _agreed(own)), there).state
+    ((slot, number),) = state.uplinks.items()
+    table = places.TABLE_UPLINK + number
+    assert slot == 17
+    assert {rule.mark for rule in state.rules if rule.table == table} == {
+        marks.mark_of(number),
+        marks.mark_of(17),
+    }
+    assert {(way.destination, way.gateway) for way in state.ways if way.table == table} == {
+        ("", ""),
+        ("", "192.0.2.254"),
+        ("192.0.2.0/24", ""),
+    }
+    assert state.guarded == {"eth0", "eth1"}
 
 
 def test_an_egress_row_loosens_rp_filter_of_its_interface_also_by_an_alternative_name() -> None:
@@ -152,25 +214,28 @@ def test_cidrs_are_collapsed_and_ranges_taken_apart() -> None:
         "10.0.0.0/8",
         "fd00::/65",
     }
+    assert not any("ffff" in cidr for cidr in cidrs.collapse(["::/0"]))
+    assert len(cidrs.collapse(["::/0"])) == 96
     assert cidrs.between("10.0.0.1", "10.0.0.2") == ["10.0.0.1/32", "10.0.0.2/32"]
     assert cidrs.between("fd00::", "fd00::1") == ["fd00::/127"]
 
 
 def test_a_route_names_its_cidr() -> None:
-    assert RouteKey(1, 10 << 24, 8).cidr == "10.0.0.0/8"
+    assert RouteKey(1, *addresses.prefix("10.0.0.0/8")).cidr == "10.0.0.0/8"
+    assert RouteKey(1, *addresses.prefix("2001:db8::/32")).cidr == "2001:db8::/32"
 
 
 def test_applied_counts_what_is_held_and_says_more_only_when_it_does() -> None:
     state = _lower(_shared(), _endpoint()).state
     said = applied.report("node1", (_agreed({}), _agreed({})), state, ())
-    assert said.counts == {"endpoints": 1, "routes": 2, "paths": 1, "peers": 1, "slots": 0}
+    assert said.counts == {"endpoints": 1, "routes": 2, "paths": 1, "peers": 2, "slots": 0}
     assert (said.all_revision, said.node_revision, said.epoch) == (7, 7, 1)
     assert applied.says_more(said, None)
     assert not applied.says_more(said, applied.report("node1", (_agreed({}), _agreed({})), state, ()))
 
 
 def test_refused_entries_name_row_policy_or_cidr() -> None:
-    route = applied.refusal("node1", {}, RouteKey(1, 10 << 24, 8), "full")
+    route = applied.refusal("node1", {}, RouteKey(1, *addresses.prefix("10.0.0.0/8")), "full")
     path = applied.refusal("node1", {5: "p"}, PathKey(5, 3), "full")
     endpoint = applied.refusal("node1", {}, POD, "full")
     assert route.reason == "route 10.0.0.0/8: full"

@@ -9,7 +9,8 @@ EMPTY = kernelstate.KernelState()
 
 
 def sets(*names: tuple[str, str]) -> changes.UpdateSets:
-    held = tuple(firewall.Elements(family, name, ("x",)) for family, name in names)
+    """(family, set): of the main table."""
+    held = tuple(firewall.Elements(family, "ebbgate", name, ("x",)) for family, name in names)
     return changes.UpdateSets(held[:1], held[1:])
 
 
@@ -20,7 +21,8 @@ def sets(*names: tuple[str, str]) -> changes.UpdateSets:
         ((changes.Put(changes.Map.ENDPOINT, ()), sets(("ip", "covered"))), {Part.ENDPOINTS, Part.COVERED}),
         ((changes.Drop(changes.Map.ROUTE, ()), changes.Put(changes.Map.PATH, ())), {Part.ROUTES, Part.PATHS}),
         ((sets(("ip", "egress"), ("ip", "leaving"), ("ip", "slots")),), {Part.EGRESS}),
-        ((sets(("ip6", "covered")), changes.Put(changes.Map.PEER, ())), {Part.COVERED6, Part.PEERS}),
+        ((sets(("ip6", "covered")), changes.Put(changes.Map.PEER, ())), {Part.COVERED, Part.PEERS}),
+        ((sets(("ip6", "uplinks")), changes.Drop(changes.Map.EGRESS, ())), {Part.UPLINKS, Part.SOURCES}),
         ((changes.ForgetPods((), EMPTY, EMPTY),), set()),
     ],
 )

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Where a packet goes. nftables says who is asked at all and does NAT; these three programs only look up.
+ * Where a packet goes. nftables says who is asked at all and does NAT; these programs only look up.
  *
  * classify  lwt_in, on the route that nft's mark RECLASS leads to: sets the final mark, or drops
  * encap     tcx egress of ebbgate0: says which gateway and slot the tunnel packet is for, or drops
  * decap     tcx ingress of ebbgate0: refuses strangers, turns the tunnel's VNI into the slot's mark
+ * guard     tcx egress of the uplinks: what got there past nftables doesn't leave
  *
  * Whatever isn't found is dropped (fail closed): no packet leaves here with an address nobody chose.
  */
@@ -13,7 +14,9 @@
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <linux/in.h>
 #include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
@@ -23,12 +26,13 @@
 #define EBB_TCX_NEXT -1
 #define EBB_TCX_DROP 2
 #define OUTER_TTL    64
+#define SECOND_NS    1000000000
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, MAX_ENDPOINTS);
-	__type(key, struct endpoint_key);
+	__type(key, struct address);
 	__type(value, struct endpoint);
 } endpoint SEC(".maps");
 
@@ -49,18 +53,34 @@ struct {
 } path SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_CLUSTER);
+	__type(key, struct cluster_key);
+	__type(value, __u32);
+} cluster SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_EGRESS);
+	__type(key, struct address);
+	__type(value, __u32);
+} egress SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, MAX_PEERS);
-	__type(key, struct peer_key);
+	__type(key, struct address);
 	__type(value, __u32);
 } peer SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, MAX_RETURNS);
-	__type(key, struct endpoint_key);
-	__type(value, struct returning);
+	__type(key, struct address);
+	__type(value, struct address); /* outer address that the pod's packets came from */
 } returns SEC(".maps");
 
 struct {
@@ -69,6 +89,33 @@ struct {
 	__type(key, enum counter); /* so that the names are in the BTF */
 	__type(value, __u64);
 } counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_TRAFFIC);
+	__type(key, struct traffic_key);
+	__type(value, struct traffic);
+} traffic SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SLOT_MAX + 1);
+	__type(key, __u32);
+	__type(value, struct traffic);
+} slots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, DROPS_BYTES);
+} drops SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct budget);
+} budget SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -85,11 +132,24 @@ struct {
 } remembered SEC(".maps");
 
 _Static_assert(sizeof(struct endpoint) == 16, "endpoint");
-_Static_assert(sizeof(struct route_key) == 16, "route_key");
+_Static_assert(sizeof(struct route_key) == 28, "route_key");
 _Static_assert(sizeof(struct route) == 16, "route");
 _Static_assert(sizeof(struct path_key) == 16, "path_key");
-_Static_assert(sizeof(struct path) == 12, "path");
-_Static_assert(sizeof(struct meta) == 24, "meta");
+_Static_assert(sizeof(struct path) == 24, "path");
+_Static_assert(sizeof(struct cluster_key) == 20, "cluster_key");
+_Static_assert(sizeof(struct meta) == 32, "meta");
+_Static_assert(sizeof(struct traffic_key) == 16, "traffic_key");
+_Static_assert(sizeof(struct drop) == 56, "drop");
+
+/* A packet as the look-ups need it; `found` is what they found for it. */
+struct packet {
+	struct address source;
+	struct address destination;
+	__u32 header; /* where the transport's header begins */
+	__u32 protocol;
+	__u64 group;
+	struct path *path;
+};
 
 static __always_inline void count(enum counter which)
 {
@@ -99,9 +159,116 @@ static __always_inline void count(enum counter which)
 		*value += 1;
 }
 
+static __always_inline void add(struct traffic *value, __u32 bytes)
+{
+	value->packets += 1;
+	value->bytes += bytes;
+}
+
+static __always_inline void count_group(__u64 group, __u32 which, __u32 bytes)
+{
+	struct traffic_key key = {.group = group, .counter = which};
+	struct traffic fresh = {.packets = 1, .bytes = bytes};
+	struct traffic *value = bpf_map_lookup_elem(&traffic, &key);
+
+	if (value)
+		add(value, bytes);
+	else
+		bpf_map_update_elem(&traffic, &key, &fresh, BPF_NOEXIST);
+}
+
+/* Whether this CPU may tell of one more drop in this second: a flood must not drown the reader. */
+static __always_inline bool may_tell(void)
+{
+	__u64 second = bpf_ktime_get_ns() / SECOND_NS;
+	struct budget *left;
+	__u32 zero = 0;
+
+	left = bpf_map_lookup_elem(&budget, &zero);
+	if (!left)
+		return false;
+	if (left->second != second) {
+		left->second = second;
+		left->told = 0;
+	}
+	left->told += 1;
+	return left->told <= DROPS_A_SECOND;
+}
+
+/* A function of its own so that the struct is in the BTF, where the test of its Python twin finds it. */
+static __noinline int send(struct drop *told)
+{
+	return told ? bpf_ringbuf_output(&drops, told, sizeof(*told), 0) : 0;
+}
+
+static __noinline void tell(struct __sk_buff *skb, struct packet *packet, __u32 why)
+{
+	struct drop told = {};
+
+	if (!packet || !may_tell())
+		return;
+	told.group = packet->group;
+	told.counter = why;
+	told.protocol = packet->protocol;
+	told.source = packet->source;
+	told.destination = packet->destination;
+	if (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP)
+		bpf_skb_load_bytes(skb, packet->header, &told.source_port, 4);
+	send(&told);
+}
+
+static __always_inline void drop(struct __sk_buff *skb, struct packet *packet, enum counter why)
+{
+	count(why);
+	if (packet->group)
+		count_group(packet->group, why, skb->len);
+	tell(skb, packet, why);
+}
+
+static __always_inline void map_v4(struct address *to, __be32 v4)
+{
+	to->word[0] = 0;
+	to->word[1] = 0;
+	to->word[2] = bpf_htonl(0xffff);
+	to->word[3] = v4;
+}
+
+/* `offset`: of the IP header. False: it isn't IP. */
+static __always_inline bool parse(struct __sk_buff *skb, __u32 offset, struct packet *packet)
+{
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		struct iphdr ip;
+
+		if (bpf_skb_load_bytes(skb, offset, &ip, sizeof(ip)))
+			return false;
+		map_v4(&packet->source, ip.saddr);
+		map_v4(&packet->destination, ip.daddr);
+		packet->protocol = ip.protocol;
+		packet->header = offset + ip.ihl * 4;
+		return true;
+	}
+	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr ip;
+
+		if (bpf_skb_load_bytes(skb, offset, &ip, sizeof(ip)))
+			return false;
+		__builtin_memcpy(&packet->source, &ip.saddr, sizeof(packet->source));
+		__builtin_memcpy(&packet->destination, &ip.daddr, sizeof(packet->destination));
+		packet->protocol = ip.nexthdr;
+		packet->header = offset + sizeof(ip);
+		return true;
+	}
+	return false;
+}
+
 static __always_inline __u32 mark_of(__u32 field)
 {
 	return (field & 0x7f) | ((field & 0xf80) << 1);
+}
+
+static __always_inline __u32 field_of(__u32 mark)
+{
+	return (mark & 0x7f) | ((mark & 0x1f00) >> 1);
 }
 
 static __always_inline void set_mark(struct __sk_buff *skb, __u32 field)
@@ -116,148 +283,169 @@ enum answer {
 };
 
 /* The decision of core/decisions.py, from the same three tables. */
-static __always_inline enum answer decide(struct iphdr *ip, struct path **found)
+static __always_inline enum answer decide(struct __sk_buff *skb, struct packet *packet)
 {
-	struct endpoint_key from = {.address = ip->saddr};
-	struct endpoint *source = bpf_map_lookup_elem(&endpoint, &from);
-	struct route_key to = {.prefixlen = 96, .address = ip->daddr};
+	struct endpoint *source = bpf_map_lookup_elem(&endpoint, &packet->source);
+	struct route_key to = {.prefixlen = 64 + 128};
 	struct path_key by = {};
 	struct route *way;
 
 	if (!source) {
-		count(DROP_NO_ENDPOINT);
+		drop(skb, packet, DROP_NO_ENDPOINT);
 		return ANSWER_DROP;
 	}
 	to.set_high = bpf_htonl(source->set >> 32);
 	to.set_low = bpf_htonl((__u32)source->set);
+	to.destination = packet->destination;
 	way = bpf_map_lookup_elem(&route, &to);
 	if (!way || way->action == ACTION_EXCLUDE)
 		return ANSWER_EXCLUDE;
+	packet->group = way->group;
 	if (way->action != ACTION_STEER) {
-		count(DROP_ROUTE);
+		drop(skb, packet, DROP_ROUTE);
 		return ANSWER_DROP;
 	}
 	by.group = way->group;
 	by.bucket = source->bucket;
-	*found = bpf_map_lookup_elem(&path, &by);
-	if (*found && (*found)->slot >= SLOT_MIN)
+	packet->path = bpf_map_lookup_elem(&path, &by);
+	if (packet->path && packet->path->slot >= SLOT_MIN)
 		return ANSWER_STEER;
-	count(DROP_NO_PATH);
+	drop(skb, packet, packet->path ? DROP_NO_EGRESS_IP : DROP_NO_PATH);
 	return ANSWER_DROP;
 }
 
+/* Asked at the first packet of a connection; the others go by its conntrack mark. */
 SEC("lwt_in")
 int classify(struct __sk_buff *skb)
 {
-	struct path *way = NULL;
-	struct iphdr ip;
+	struct packet packet = {};
 
-	if (skb->protocol != bpf_htons(ETH_P_IP) || bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip))) {
-		count(DROP_NOT_IPV4);
+	if (!parse(skb, 0, &packet)) {
+		count(DROP_NOT_IP);
 		return BPF_DROP;
 	}
-	switch (decide(&ip, &way)) {
+	switch (decide(skb, &packet)) {
 	case ANSWER_EXCLUDE:
 		count(COUNT_EXCLUDED);
-		set_mark(skb, 0);
+		set_mark(skb, MARK_PASSED);
 		return BPF_LWT_REROUTE;
 	case ANSWER_STEER:
-		if (!way)
+		if (!packet.path)
 			return BPF_DROP;
-		if (way->flags & PATH_LOCAL)
+		if (packet.path->flags & PATH_LOCAL) {
 			count(COUNT_LOCAL);
-		set_mark(skb, way->flags & PATH_LOCAL ? way->slot : MARK_STEER);
+			count_group(packet.group, COUNT_LOCAL, skb->len);
+			set_mark(skb, packet.path->slot);
+		} else {
+			count_group(packet.group, TRAFFIC_CONNECTIONS, skb->len);
+			set_mark(skb, MARK_STEER);
+		}
 		return BPF_LWT_REROUTE;
 	default:
 		return BPF_DROP;
 	}
 }
 
-/* The outer packet would inherit the mark and be steered again: it is cleared here, entirely. */
-static __always_inline int send_to(struct __sk_buff *skb, __be32 remote, __u32 vni)
+static __always_inline bool is_mapped(struct address *at)
 {
-	struct bpf_tunnel_key key = {
-		.tunnel_id = vni,
-		.remote_ipv4 = bpf_ntohl(remote),
-		.tunnel_ttl = OUTER_TTL,
-	};
+	return !at->word[0] && !at->word[1] && at->word[2] == bpf_htonl(0xffff);
+}
 
-	if (bpf_skb_set_tunnel_key(skb, &key, sizeof(key), BPF_F_ZERO_CSUM_TX))
+/* The outer packet would inherit the mark and be steered again: it is cleared here, entirely. */
+static __always_inline int send_to(struct __sk_buff *skb, struct address *remote, __u32 vni)
+{
+	struct bpf_tunnel_key key = {.tunnel_id = vni, .tunnel_ttl = OUTER_TTL};
+	__u64 flags = BPF_F_ZERO_CSUM_TX;
+
+	if (is_mapped(remote)) {
+		key.remote_ipv4 = bpf_ntohl(remote->word[3]);
+	} else {
+		/* UDP over IPv6 has no "no checksum" that every receiver takes. */
+		__builtin_memcpy(key.remote_ipv6, remote, sizeof(*remote));
+		flags = BPF_F_TUNINFO_IPV6;
+	}
+	if (bpf_skb_set_tunnel_key(skb, &key, sizeof(key), flags))
 		return EBB_TCX_DROP;
 	skb->mark = 0;
 	return EBB_TCX_NEXT;
 }
 
-static __always_inline int send_original(struct __sk_buff *skb, struct iphdr *ip)
+static __always_inline int send_original(struct __sk_buff *skb, struct packet *packet)
 {
-	struct path *way = NULL;
-
 	/* Looked up again, not carried from classify: 12 bits of mark have no room for gateway and slot. */
-	if (decide(ip, &way) != ANSWER_STEER || !way || way->flags & PATH_LOCAL) {
+	if (decide(skb, packet) != ANSWER_STEER || !packet->path || packet->path->flags & PATH_LOCAL) {
 		count(DROP_NO_PATH);
 		return EBB_TCX_DROP;
 	}
 	count(COUNT_STEERED);
-	return send_to(skb, way->gateway, way->slot);
+	count_group(packet->group, COUNT_STEERED, skb->len);
+	return send_to(skb, &packet->path->gateway, packet->path->slot);
 }
 
-static __always_inline int send_reply(struct __sk_buff *skb, struct iphdr *ip)
+static __always_inline int send_reply(struct __sk_buff *skb, struct packet *packet)
 {
-	struct endpoint_key to = {.address = ip->daddr};
-	struct returning *back = bpf_map_lookup_elem(&returns, &to);
+	struct address *back = bpf_map_lookup_elem(&returns, &packet->destination);
 
 	if (!back) {
-		count(DROP_NO_RETURN);
+		drop(skb, packet, DROP_NO_RETURN);
 		return EBB_TCX_DROP;
 	}
 	count(COUNT_REPLIED);
-	return send_to(skb, back->source, VNI_REPLY);
+	return send_to(skb, back, VNI_REPLY);
 }
 
 SEC("tc")
 int encap(struct __sk_buff *skb)
 {
-	__u32 field = skb->mark & MARK_MASK;
-	struct iphdr ip;
+	__u32 field = field_of(skb->mark);
+	struct packet packet = {};
 
-	if (skb->protocol != bpf_htons(ETH_P_IP) || bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip))) {
-		count(DROP_NOT_IPV4);
+	if (!parse(skb, ETH_HLEN, &packet)) {
+		count(DROP_NOT_IP);
 		return EBB_TCX_DROP;
 	}
 	if (field == MARK_STEER)
-		return send_original(skb, &ip);
+		return send_original(skb, &packet);
 	if (field == MARK_REPLY)
-		return send_reply(skb, &ip);
+		return send_reply(skb, &packet);
 	count(DROP_NO_MARK);
 	return EBB_TCX_DROP;
 }
 
-/* Most packets find their own entry: a write for each would take the LRU's locks for nothing. */
-static __always_inline void remember(__be32 pod, __be32 source)
+static __always_inline bool is_same(struct address *one, struct address *other)
 {
-	struct endpoint_key key = {.address = pod};
-	struct returning value = {.source = source};
-	struct returning *known = bpf_map_lookup_elem(&returns, &key);
-
-	if (!known || known->source != source)
-		bpf_map_update_elem(&returns, &key, &value, BPF_ANY);
+	return one->word[0] == other->word[0] && one->word[1] == other->word[1] &&
+	       one->word[2] == other->word[2] && one->word[3] == other->word[3];
 }
 
-static __always_inline int arrive(struct __sk_buff *skb, __u32 vni, __be32 from)
+/* Most packets find their own entry: a write for each would take the LRU's locks for nothing. */
+static __always_inline void remember(struct address *pod, struct address *from)
 {
-	struct iphdr ip;
+	struct address *known = bpf_map_lookup_elem(&returns, pod);
 
-	if (skb->protocol != bpf_htons(ETH_P_IP) || bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip))) {
-		count(DROP_NOT_IPV4);
+	if (!known || !is_same(known, from))
+		bpf_map_update_elem(&returns, pod, from, BPF_ANY);
+}
+
+static __always_inline int arrive(struct __sk_buff *skb, __u32 vni, struct address *from)
+{
+	struct packet packet = {};
+	struct traffic *of_slot;
+
+	if (!parse(skb, ETH_HLEN, &packet)) {
+		count(DROP_NOT_IP);
 		return EBB_TCX_DROP;
 	}
-	if (vni >= SLOT_MIN && vni <= 0xfff) {
-		remember(ip.saddr, from);
+	if (vni >= SLOT_MIN && vni <= SLOT_MAX) {
+		remember(&packet.source, from);
 		skb->mark = mark_of(vni);
+		of_slot = bpf_map_lookup_elem(&slots, &vni);
+		if (of_slot)
+			add(of_slot, skb->len);
 	} else if (vni == VNI_REPLY) {
 		skb->mark = 0;
 	} else {
-		count(DROP_BAD_VNI);
+		drop(skb, &packet, DROP_BAD_VNI);
 		return EBB_TCX_DROP;
 	}
 	count(COUNT_ARRIVED);
@@ -266,20 +454,80 @@ static __always_inline int arrive(struct __sk_buff *skb, __u32 vni, __be32 from)
 	return EBB_TCX_NEXT;
 }
 
+/* Whether the packet came by a tunnel, and from where. */
+static __always_inline bool sender(struct __sk_buff *skb, struct bpf_tunnel_key *key, struct address *from)
+{
+	if (!bpf_skb_get_tunnel_key(skb, key, sizeof(*key), 0)) {
+		map_v4(from, bpf_htonl(key->remote_ipv4));
+		return true;
+	}
+	if (bpf_skb_get_tunnel_key(skb, key, sizeof(*key), BPF_F_TUNINFO_IPV6))
+		return false;
+	__builtin_memcpy(from, key->remote_ipv6, sizeof(*from));
+	return true;
+}
+
 SEC("tc")
 int decap(struct __sk_buff *skb)
 {
 	struct bpf_tunnel_key key = {};
-	struct peer_key from;
+	struct packet stranger = {};
+	struct address from;
 
-	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0))
+	if (!sender(skb, &key, &from))
 		return EBB_TCX_DROP;
-	from.address = bpf_htonl(key.remote_ipv4);
 	if (!bpf_map_lookup_elem(&peer, &from)) {
-		count(DROP_UNKNOWN_PEER);
+		parse(skb, ETH_HLEN, &stranger);
+		stranger.source = from; /* who sent it says more than what it claims to be */
+		drop(skb, &stranger, DROP_UNKNOWN_PEER);
 		return EBB_TCX_DROP;
 	}
-	return arrive(skb, key.tunnel_id, from.address);
+	return arrive(skb, key.tunnel_id, &from);
+}
+
+static __always_inline bool is_in_cluster(struct address *destination)
+{
+	struct cluster_key key = {.prefixlen = 128, .destination = *destination};
+
+	return bpf_map_lookup_elem(&cluster, &key);
+}
+
+/*
+ * mark     what the packet must be            else
+ * none     not a covered pod's own packet     DROP_UNCLASSIFIED: nftables didn't see it
+ * PASSED   anything: it was looked at
+ * 1 to 3   nothing: it was to go elsewhere    DROP_UNROUTED
+ * other    from an egress IP                  DROP_NOT_TRANSLATED
+ */
+static __always_inline int look(struct __sk_buff *skb, struct packet *packet, __u32 field)
+{
+	if (field == 0) {
+		if (!bpf_map_lookup_elem(&endpoint, &packet->source) || is_in_cluster(&packet->destination))
+			return EBB_TCX_NEXT;
+		drop(skb, packet, DROP_UNCLASSIFIED);
+		return EBB_TCX_DROP;
+	}
+	if (field < MARK_PASSED) {
+		drop(skb, packet, DROP_UNROUTED);
+		return EBB_TCX_DROP;
+	}
+	if (field >= CLASS_MIN && !bpf_map_lookup_elem(&egress, &packet->source)) {
+		drop(skb, packet, DROP_NOT_TRANSLATED);
+		return EBB_TCX_DROP;
+	}
+	skb->mark &= ~MARK_MASK;
+	return EBB_TCX_NEXT;
+}
+
+SEC("tc")
+int guard(struct __sk_buff *skb)
+{
+	struct packet packet = {};
+
+	/* What isn't IP can't be a pod's connection. */
+	if (!parse(skb, ETH_HLEN, &packet))
+		return EBB_TCX_NEXT;
+	return look(skb, &packet, field_of(skb->mark));
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -11,15 +11,20 @@
 
 #include <linux/types.h>
 
-#define EBBGATE_LAYOUT 1
+#define EBBGATE_LAYOUT 2
 
 /* Sizes. A node runs 110 to 500 pods; the sets in use on one node have at most some thousand routes. */
-#define MAX_ENDPOINTS  65536  /* local pods with a policy: as many as nft's set `covered` takes */
+#define MAX_ENDPOINTS  65536  /* addresses of local pods with a policy: as many as nft's set takes */
 #define MAX_ROUTES     262144 /* 512 sets of one full chunk each; LPM nodes are allocated as used */
 #define MAX_PATHS      262144 /* 64 buckets x 4096 groups; allocated as used */
+#define MAX_CLUSTER    65536  /* as many as nft's set takes */
+#define MAX_EGRESS     4096   /* slots of a gateway */
 #define MAX_PEERS      16384  /* three addresses for each of 5,000 nodes */
 #define MAX_RETURNS    262144 /* pods behind one gateway; LRU, 150,000 pods fit */
+#define MAX_TRAFFIC    16384  /* policies of local pods, times what is counted */
 #define MAX_REMEMBERED 256    /* interfaces whose rp_filter was raised */
+#define DROPS_BYTES    65536  /* of drops that nobody has read yet */
+#define DROPS_A_SECOND 50     /* told by each CPU; all are counted */
 
 /* Action of a route. */
 #define ACTION_STEER   1
@@ -35,11 +40,15 @@
 #define MARK_STEER   1
 #define MARK_RECLASS 2
 #define MARK_REPLY   3
+#define MARK_PASSED  4
+#define CLASS_MIN    5
 #define SLOT_MIN     16
+#define SLOT_MAX     4095
 #define VNI_REPLY    1
 
-struct endpoint_key {
-	__be32 address;
+/* IPv6, or IPv4 as ::ffff:a.b.c.d: one form, one set of maps. */
+struct address {
+	__be32 word[4];
 };
 
 struct endpoint {
@@ -49,10 +58,10 @@ struct endpoint {
 };
 
 struct route_key {
-	__u32 prefixlen; /* 64 bits of set, then the CIDR's */
+	__u32 prefixlen; /* 64 bits of set, then the CIDR's, an IPv4 one's with the 96 before it */
 	__u32 set_high;	 /* two halves: a __u64 here would leave a hole before it */
 	__u32 set_low;
-	__be32 address;
+	struct address destination;
 };
 
 struct route {
@@ -68,17 +77,14 @@ struct path_key {
 };
 
 struct path {
-	__be32 gateway;
+	struct address gateway;
 	__u32 slot;
 	__u32 flags;
 };
 
-struct peer_key {
-	__be32 address;
-};
-
-struct returning {
-	__be32 source; /* outer address that the pod's packets came from */
+struct cluster_key {
+	__u32 prefixlen;
+	struct address destination;
 };
 
 /* What the programmer keeps for its next start: which programs are in place, made from which object. */
@@ -87,6 +93,8 @@ struct meta {
 	__u32 encap_id;
 	__u32 decap_id;
 	__u32 classify_id;
+	__u32 guard_id;
+	__u32 pad;
 	__u64 object_hash;
 };
 
@@ -107,12 +115,47 @@ enum counter {
 	DROP_NO_ENDPOINT,
 	DROP_ROUTE,
 	DROP_NO_PATH,
+	DROP_NO_EGRESS_IP,
 	DROP_NO_MARK,
 	DROP_NO_RETURN,
 	DROP_UNKNOWN_PEER,
 	DROP_BAD_VNI,
-	DROP_NOT_IPV4,
+	DROP_NOT_IP,
+	DROP_UNROUTED,
+	DROP_UNCLASSIFIED,
+	DROP_NOT_TRANSLATED,
 	COUNTERS,
+};
+
+/* Traffic of a group (a policy's gateways, one IP family), and of a slot. */
+struct traffic_key {
+	__u64 group;
+	__u32 counter; /* enum counter, or TRAFFIC_CONNECTIONS */
+	__u32 pad;
+};
+
+#define TRAFFIC_CONNECTIONS 64
+
+struct traffic {
+	__u64 packets;
+	__u64 bytes;
+};
+
+/* One dropped packet, for people. */
+struct drop {
+	__u64 group; /* 0: no policy is known */
+	__u32 counter;
+	__u32 protocol;
+	struct address source;
+	struct address destination;
+	__be16 source_port;
+	__be16 destination_port;
+	__u32 pad;
+};
+
+struct budget {
+	__u64 second;
+	__u64 told;
 };
 
 #endif

@@ -13,6 +13,7 @@ import msgspec
 from ebbgate_bus.contracts import facts
 from ebbgate_bus.contracts.reports import Problem
 from ebbgate_programmer.core import (
+    addresses,
     applied,
     changes,
     desired,
@@ -76,7 +77,11 @@ class Installer:
         todo = changes.diff(lowered.state, self._held, self._chains)
         drifted = bool(todo) and lowered.state == self._settled
         stale = () if self._started else (changes.ForgetStale(tuple(lowered.state.covered), lowered.state),)
-        problems = [*lowered.problems, *self._carry_out((*todo, *stale), lowered), *_forwarding()]
+        problems = [
+            *lowered.problems,
+            *self._carry_out((*todo, *stale), lowered),
+            *_forwarding(lowered.state),
+        ]
         self._started = True
         took_ms = (time.monotonic() - began) * 1000
         if todo:
@@ -130,7 +135,11 @@ class Installer:
         return problems
 
 
-def _forwarding() -> list[Problem]:
-    if sysctls.read(sysctls.FORWARDING) == "1":
-        return []
-    return [Problem(reason="net.ipv4.ip_forward is off: this node forwards nothing, for Ebbgate or anyone")]
+def _forwarding(wanted: kernelstate.KernelState) -> list[Problem]:
+    """Of the families that something here is to be forwarded of."""
+    families = {addresses.family(each) for each in (*wanted.covered, *wanted.egress.values())}
+    return [
+        Problem(reason=f"{path.replace('/', '.')} is off: this node forwards no {family} for anyone")
+        for family, path in sysctls.FORWARDING.items()
+        if family in families and sysctls.read(path) != "1"
+    ]

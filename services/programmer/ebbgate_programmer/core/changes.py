@@ -5,7 +5,8 @@ every packet its old fate, its new one, or none. Guards come first and go last; 
 before what points to it, and goes after it; connections are forgotten when the new fate is in force:
 
     guards → blackholes, device, programs, sysctls, routes, rules → peers, egress, cluster → paths → routes →
-    endpoints → covered → connections → endpoints, routes, paths → egress, its connections → peers
+    endpoints → covered → connections → endpoints, routes, paths → egress, its connections → peers, cluster →
+    rules, routes
 """
 
 import enum
@@ -40,10 +41,12 @@ class Map(enum.Enum):
     ROUTE = "route"
     PATH = "path"
     PEER = "peer"
+    CLUSTER = "cluster"
+    EGRESS = "egress"
 
 
 class SetFirewall(msgspec.Struct, frozen=True):
-    """Both nft tables anew, in one transaction, holding the sets' elements of `keep`."""
+    """All nft tables anew, in one transaction, holding the sets' elements of `keep`."""
 
     chains: tuple[firewall.Chain, ...]
     keep: KernelState
@@ -75,6 +78,12 @@ class SetPrograms(msgspec.Struct, frozen=True):
     """The programs of the object, loaded if need be, in place on the device."""
 
     object_hash: str
+
+
+class SetGuards(msgspec.Struct, frozen=True):
+    """The guard is attached to these interfaces, and to no others."""
+
+    interfaces: tuple[str, ...]
 
 
 class SetSysctl(msgspec.Struct, frozen=True):
@@ -145,6 +154,7 @@ Change = (
     | UpdateSets
     | SetDevice
     | SetPrograms
+    | SetGuards
     | SetSysctl
     | AddWay
     | RemoveWay
@@ -167,7 +177,12 @@ def diff(desired: KernelState, actual: KernelState, chains: tuple[firewall.Chain
 
     `chains`: the static nft part whose signature is `desired.chains`.
     """
-    return [*_firewall(desired, actual, chains), *_machinery(desired, actual), *_rows(desired, actual)]
+    return [
+        *_firewall(desired, actual, chains),
+        *_machinery(desired, actual),
+        *_rows(desired, actual),
+        *_leftovers(desired, actual),
+    ]
 
 
 def _firewall(desired: KernelState, actual: KernelState, chains: tuple[firewall.Chain, ...]) -> list[Change]:
@@ -181,24 +196,41 @@ def _machinery(desired: KernelState, actual: KernelState) -> list[Change]:
     """Device, programs, sysctls, routes, rules. Blackholes before everything they stand behind."""
     assert desired.device is not None
     changes: list[Change] = []
-    replaced = actual.device is None or _differs_for_good(desired.device, actual.device)
-    # With the device go its routes and its programs' links: what was read of them won't be there.
-    ways = frozenset(way for way in actual.ways if not way.device) if replaced else actual.ways
-    added = sorted(desired.ways - ways, key=lambda way: (bool(way.device), way))
+    replaced = _is_replaced(desired, actual)
+    added = sorted(desired.ways - _standing(desired, actual), key=lambda way: (bool(way.device), way))
     changes += [AddWay(way) for way in added if not way.device]
     if desired.device != actual.device:
         changes.append(SetDevice(desired.device, replace=replaced and actual.device is not None))
-    if replaced or desired.programs != actual.programs:
+    exchanged = replaced or desired.programs != actual.programs
+    if exchanged:
         changes.append(SetPrograms(desired.programs))
+    if exchanged or desired.guarded != actual.guarded:
+        changes.append(SetGuards(tuple(sorted(desired.guarded))))
     for path, value in sorted(desired.sysctls.items()):
         if actual.sysctls.get(path) != value or (replaced and path == _DEVICE_FILTER):
             changes.append(SetSysctl(path, value))
     changes += [AddWay(way) for way in added if way.device]
-    changes += [AddRule(rule) for rule in sorted(desired.rules - actual.rules)]
-    changes += [RemoveRule(rule) for rule in sorted(actual.rules - desired.rules)]
-    kept = {(way.table, way.metric) for way in desired.ways}
-    stray = [way for way in sorted(ways - desired.ways) if (way.table, way.metric) not in kept]
-    return [*changes, *(RemoveWay(way) for way in stray)]
+    return [*changes, *(AddRule(rule) for rule in sorted(desired.rules - actual.rules))]
+
+
+def _leftovers(desired: KernelState, actual: KernelState) -> list[Change]:
+    """Rules and routes that nothing leads to any more; last, as marks may have led there until now."""
+    kept = {way.place for way in desired.ways}
+    stray = [way for way in sorted(_standing(desired, actual) - desired.ways) if way.place not in kept]
+    rules = [RemoveRule(rule) for rule in sorted(actual.rules - desired.rules)]
+    return [*rules, *(RemoveWay(way) for way in stray)]
+
+
+def _is_replaced(desired: KernelState, actual: KernelState) -> bool:
+    assert desired.device is not None
+    return actual.device is None or _differs_for_good(desired.device, actual.device)
+
+
+def _standing(desired: KernelState, actual: KernelState) -> frozenset[Way]:
+    """With a device that is replaced go its routes: what was read of them won't be there."""
+    if not _is_replaced(desired, actual):
+        return actual.ways
+    return frozenset(way for way in actual.ways if way.device != places.DEVICE)
 
 
 def _differs_for_good(desired: Device, actual: Device) -> bool:
@@ -225,6 +257,8 @@ def _rows(desired: KernelState, actual: KernelState) -> list[Change]:
     left = {pod: at for pod, at in actual.endpoints.items() if pod not in desired.covered}
     return [
         *_put(Map.PEER, dict.fromkeys(sorted(desired.peers - actual.peers)), {}),
+        *_put(Map.CLUSTER, dict.fromkeys(sorted(desired.internal - actual.internal)), {}),
+        *_put(Map.EGRESS, dict.fromkeys(sorted(desired.sources - actual.sources)), {}),
         *_update(actual, opened),
         *_drop(Map.PATH, desired.paths, closed_paths),
         *_put(Map.PATH, desired.paths, actual.paths),
@@ -239,6 +273,8 @@ def _rows(desired: KernelState, actual: KernelState) -> list[Change]:
         *_update(covering, closed),
         # After the element is gone: a packet between can't begin the connection again with the old address.
         *_forget_slots(desired, actual),
+        *_drop(Map.EGRESS, dict.fromkeys(desired.sources), dict.fromkeys(sorted(actual.sources))),
+        *_drop(Map.CLUSTER, dict.fromkeys(desired.internal), dict.fromkeys(sorted(actual.internal))),
         *_drop(Map.PEER, dict.fromkeys(desired.peers), dict.fromkeys(sorted(actual.peers))),
     ]
 
@@ -250,17 +286,11 @@ def _stages(desired: KernelState, actual: KernelState) -> tuple[KernelState, Ker
     opened = msgspec.structs.replace(
         actual,
         egress={**actual.egress, **desired.egress},
+        uplinks={**actual.uplinks, **desired.uplinks},
         cluster=cidrs.collapse(actual.cluster | desired.cluster),
-        cluster6=cidrs.collapse(actual.cluster6 | desired.cluster6),
     )
-    covering = msgspec.structs.replace(
-        opened,
-        covered=desired.covered,
-        cluster=desired.cluster,
-        covered6=desired.covered6,
-        cluster6=desired.cluster6,
-    )
-    closed = msgspec.structs.replace(covering, egress=desired.egress)
+    covering = msgspec.structs.replace(opened, covered=desired.covered, cluster=desired.cluster)
+    closed = msgspec.structs.replace(covering, egress=desired.egress, uplinks=desired.uplinks)
     return opened, covering, closed
 
 

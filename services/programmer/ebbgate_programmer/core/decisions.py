@@ -15,14 +15,14 @@ Original direction only. It must never be used to answer for the kernel: it says
 """
 
 import enum
-import ipaddress
 
 import msgspec
 
 from ebbgate_bus.contracts import rows
+from ebbgate_programmer.core import addresses, places
 from ebbgate_programmer.core.kernelstate import Action, KernelState, PathKey, RouteValue
 
-_NEVER = tuple(map(ipaddress.IPv4Network, ("127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")))
+_NEVER = (*places.NEVER["ipv4"], *places.NEVER["ipv6"])
 
 
 class Kind(enum.Enum):
@@ -52,18 +52,16 @@ class Tables:
         self.index: Index = {}
         for key, value in state.routes.items():
             self.index.setdefault(key.set, {}).setdefault(key.length, {})[key.network] = value
-        networks = [*map(ipaddress.IPv4Network, state.cluster), *_NEVER]
         self.untouched: dict[int, set[int]] = {}
-        for network in networks:
-            self.untouched.setdefault(network.prefixlen, set()).add(int(network.network_address))
+        for network, length in map(addresses.prefix, (*state.cluster, *_NEVER)):
+            self.untouched.setdefault(length, set()).add(network)
 
 
 def decide(tables: Tables, source: str, destination: str) -> Decision:
-    """What becomes of a packet from pod `source` to the real destination (after DNAT), IPv4."""
-    target = int(ipaddress.IPv4Address(destination))
-    if source not in tables.state.covered or _is_untouched(tables, target):
+    """What becomes of a packet from pod `source` to the real destination (after DNAT), of one family."""
+    if source not in tables.state.covered or is_untouched(tables, destination):
         return UNTOUCHED
-    return classify(tables, source, target)
+    return classify(tables, source, addresses.number(destination))
 
 
 def classify(tables: Tables, source: str, target: int) -> Decision:
@@ -84,17 +82,15 @@ def classify(tables: Tables, source: str, target: int) -> Decision:
     )
 
 
-def _is_untouched(tables: Tables, target: int) -> bool:
-    return any(_masked(target, length) in networks for length, networks in tables.untouched.items())
+def is_untouched(tables: Tables, destination: str) -> bool:
+    """Whether the destination is the cluster's, or one that is never steered."""
+    target = addresses.number(destination)
+    return any(addresses.masked(target, n) in networks for n, networks in tables.untouched.items())
 
 
 def _longest(lengths: dict[int, dict[int, RouteValue]], target: int) -> RouteValue | None:
     for length in sorted(lengths, reverse=True):
-        found = lengths[length].get(_masked(target, length))
+        found = lengths[length].get(addresses.masked(target, length))
         if found is not None:
             return found
     return None
-
-
-def _masked(address: int, length: int) -> int:
-    return address & (0xFFFFFFFF << (32 - length)) & 0xFFFFFFFF

@@ -1,9 +1,10 @@
 """nftables: the static chains as text, and changes of sets as one transaction. Part of lowering.
 
-nft says who is steered, does the NAT and guards; BPF says where to. The guards are first in and last out: a
-route, rule or program that somebody takes away must drop packets, never let them leave with another address.
-Each rule carries a comment `<name>:<hash of its text>`: actual and wanted chains are compared by these, as
-nft's way of printing a rule differs from version to version and from what was written.
+nft says who is steered, does the NAT and guards; BPF says where to. The same rules stand twice, for IPv4 and
+IPv6. The guards have tables of their own, and are first in and last out: a route, rule, program or table that
+somebody takes away must drop packets, never let them leave with another address. Each rule carries a comment
+`<name>:<hash of its text>`: actual and wanted chains are compared by these, as nft's way of printing a rule
+differs from version to version and from what was written.
 """
 
 import hashlib
@@ -11,12 +12,16 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from ebbgate_programmer.core import marks, places
+from ebbgate_programmer.core import addresses, marks, places
 from ebbgate_programmer.core.kernelstate import KernelState
 
 MAX_ENDPOINTS, MAX_CLUSTER, MAX_SLOTS = 65536, 65536, 4096
 """Declared: a hash set that grows while it is dumped gives duplicates. As bpf/ebbgate.h, and 12 bits."""
 
+FAMILIES = {"ip": "ipv4", "ip6": "ipv6"}
+"""nft's word → ours."""
+TABLES = tuple((family, table) for family in FAMILIES for table in (places.NFT_TABLE, places.NFT_GUARD))
+_MAIN, _GUARD = places.NFT_TABLE, places.NFT_GUARD
 _DEVICE = places.DEVICE
 _MASK, _KEEP, _SLOTS = hex(marks.MASK), hex(marks.KEEP), hex(marks.SLOT_BITS)
 
@@ -27,48 +32,72 @@ class Chain(msgspec.Struct, frozen=True, gc=False):
     """
 
     family: str
+    table: str
     name: str
     hook: str
     rules: tuple[tuple[str, str], ...]
 
 
 class Elements(msgspec.Struct, frozen=True, gc=False):
-    """What a set or map of a family holds, as nft writes elements."""
+    """What a set or map of a table holds, as nft writes elements."""
 
     family: str
+    table: str
     name: str
     elements: tuple[str, ...]
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        return (self.family, self.table, self.name)
 
 
 def chains(port: int) -> tuple[Chain, ...]:
     """The static part: the same on every node of this version."""
+    return tuple(chain for family in FAMILIES for chain in _chains(family, port))
+
+
+def _chains(ip: str, port: int) -> tuple[Chain, ...]:
     return (
-        Chain("ip", "raw_in", _hook("filter", "prerouting", -300), _untracked(port, "fib daddr type local ")),
-        Chain("ip", "raw_out", _hook("filter", "output", -300), _untracked(port, "")),
-        Chain("ip", "steer", _hook("filter", "prerouting", -90), _STEER_RULES),
-        Chain("ip", "arriving", "", _ARRIVING_RULES),
-        Chain("ip", "passing", _hook("filter", "forward", -150), _passing(port)),
-        Chain("ip", "local", _hook("route", "output", -150), _LOCAL_RULES),
-        Chain("ip", "translate", _hook("nat", "postrouting", -199), _TRANSLATE_RULES),
-        Chain("ip", "guard", _hook("filter", "postrouting", 110), _GUARD_RULES),
-        Chain("ip6", "guard", _hook("filter", "forward", -150), _GUARD6_RULES),
+        Chain(
+            ip,
+            _MAIN,
+            "raw_in",
+            _hook("filter", "prerouting", -300),
+            _untracked(port, "fib daddr type local "),
+        ),
+        Chain(ip, _MAIN, "raw_out", _hook("filter", "output", -300), _untracked(port, "")),
+        Chain(ip, _MAIN, "steer", _hook("filter", "prerouting", -90), _steer(ip)),
+        Chain(ip, _MAIN, "arriving", "", _ARRIVING),
+        Chain(ip, _MAIN, "passing", _hook("filter", "forward", -150), _passing(ip, port)),
+        Chain(ip, _MAIN, "local", _hook("route", "output", -150), _LOCAL),
+        Chain(ip, _MAIN, "translate", _hook("nat", "postrouting", -199), _translate(ip)),
+        Chain(ip, _GUARD, "unseen", _hook("filter", "forward", -149), _unseen(ip)),
+        Chain(ip, _GUARD, "leaving", _hook("filter", "postrouting", 110), _leaving(ip)),
     )
 
 
 def signature(wanted: Sequence[Chain]) -> tuple[str, ...]:
     """Lines that tell whether the static part is in place; `firewall_reading` has the same from nft."""
-    lines = [f"{chain.family} {chain.name} {chain.hook}" for chain in wanted]
+    lines = [chain_line(chain.family, chain.table, chain.name, chain.hook) for chain in wanted]
     for chain in wanted:
         lines += [
-            rule_line(chain.family, chain.name, number, comment(*rule))
+            rule_line((chain.family, chain.table, chain.name), number, comment(*rule))
             for number, rule in enumerate(chain.rules)
         ]
-    lines += [f"{family} set {name} {size}" for family, name, _, size in SETS]
+    lines += [set_line(*each.place, each.size) for each in SETS]
     return tuple(sorted(lines))
 
 
-def rule_line(family: str, chain: str, number: int, text: str) -> str:
-    return f"{family} {chain} {number:02} {text}"
+def chain_line(family: str, table: str, name: str, hook: str) -> str:
+    return f"{family} {table} {name} {hook}"
+
+
+def rule_line(chain: tuple[str, str, str], number: int, text: str) -> str:
+    return f"{' '.join(chain)} {number:02} {text}"
+
+
+def set_line(family: str, table: str, name: str, size: int) -> str:
+    return f"{family} {table} set {name} {size}"
 
 
 def comment(name: str, text: str) -> str:
@@ -76,13 +105,13 @@ def comment(name: str, text: str) -> str:
 
 
 def rebuild(wanted: Sequence[Chain], keep: KernelState) -> str:
-    """Both tables anew in one transaction, holding the elements of `keep`: what the kernel had until now.
+    """All tables anew in one transaction, holding the elements of `keep`: what the kernel had until now.
 
     Declaring before deleting makes the deletion succeed on a node that never had the table.
     """
-    head = [f"table {family} {places.NFT_TABLE} {{ }}" for family in ("ip", "ip6")]
-    head += [f"delete table {family} {places.NFT_TABLE}" for family in ("ip", "ip6")]
-    body = [_table(family, wanted) for family in ("ip", "ip6")]
+    head = [f"table {family} {table} {{ }}" for family, table in TABLES]
+    head += [f"delete table {family} {table}" for family, table in TABLES]
+    body = [_table(family, table, wanted) for family, table in TABLES]
     fill = [line for held in elements(keep) for line in _elements("add", held)]
     return "\n".join((*head, *body, *fill)) + "\n"
 
@@ -104,50 +133,92 @@ def update(removed: Iterable[Elements], added: Iterable[Elements]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-SETS = (
-    ("ip", "covered", "type ipv4_addr", MAX_ENDPOINTS),
-    ("ip", "cluster", "type ipv4_addr; flags interval", MAX_CLUSTER),
-    ("ip", "egress", "type mark : ipv4_addr", MAX_SLOTS),
-    ("ip", "leaving", "type mark . ipv4_addr", MAX_SLOTS),
-    ("ip", "slots", "type mark . mark", MAX_SLOTS),
-    ("ip6", "covered", "type ipv6_addr", MAX_ENDPOINTS),
-    ("ip6", "cluster", "type ipv6_addr; flags interval", MAX_CLUSTER),
-)
+class Set(msgspec.Struct, frozen=True, gc=False):
+    """`form`: its type, as nft writes it; one with a colon is a map."""
+
+    family: str
+    table: str
+    name: str
+    form: str
+    size: int
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        return (self.family, self.table, self.name)
+
+
+def _sets(ip: str, address: str) -> tuple[Set, ...]:
+    of_pods = tuple(
+        each
+        for table in (_MAIN, _GUARD)
+        for each in (
+            Set(ip, table, "covered", f"type {address}", MAX_ENDPOINTS),
+            Set(ip, table, "cluster", f"type {address}; flags interval", MAX_CLUSTER),
+        )
+    )
+    return (
+        *of_pods,
+        Set(ip, _MAIN, "egress", f"type mark : {address}", MAX_SLOTS),
+        Set(ip, _MAIN, "slots", "type mark . mark", MAX_SLOTS),
+        Set(ip, _MAIN, "uplinks", "type mark : mark", MAX_SLOTS),
+        Set(ip, _GUARD, "leaving", f"type mark . {address}", MAX_SLOTS),
+    )
+
+
+SETS = (*_sets("ip", "ipv4_addr"), *_sets("ip6", "ipv6_addr"))
 
 
 def elements(state: KernelState) -> tuple[Elements, ...]:
-    """The sets' contents, sorted; `leaving` and `slots` say again what `egress` says, for the guards."""
-    slots = [(hex(marks.mark_of(slot)), ip) for slot, ip in sorted(state.egress.items())]
-    return (
-        Elements("ip", "covered", tuple(sorted(state.covered))),
-        Elements("ip", "cluster", tuple(sorted(state.cluster))),
-        Elements("ip", "egress", tuple(f"{mark} : {ip}" for mark, ip in slots)),
-        Elements("ip", "leaving", tuple(f"{mark} . {ip}" for mark, ip in slots)),
-        Elements("ip", "slots", tuple(f"{mark} . {mark}" for mark, _ in slots)),
-        Elements("ip6", "covered", tuple(sorted(state.covered6))),
-        Elements("ip6", "cluster", tuple(sorted(state.cluster6))),
+    """The sets' contents, sorted, in the order of SETS."""
+    return tuple(held for ip in FAMILIES for held in _elements_of(state, ip))
+
+
+def _elements_of(state: KernelState, ip: str) -> tuple[Elements, ...]:
+    """`leaving` and `slots` say again what `egress` says, and the guard's table what the main one says."""
+    family = FAMILIES[ip]
+    covered = tuple(sorted(pod for pod in state.covered if addresses.family(pod) == family))
+    cluster = tuple(sorted(cidr for cidr in state.cluster if addresses.family(cidr) == family))
+    of_pods = tuple(
+        Elements(ip, table, name, held)
+        for table in (_MAIN, _GUARD)
+        for name, held in (("covered", covered), ("cluster", cluster))
     )
+    slots = [(slot, at) for slot, at in sorted(state.egress.items()) if addresses.family(at) == family]
+    marked = [(hex(marks.mark_of(slot)), at) for slot, at in slots]
+    ways = [(slot, state.uplinks[slot]) for slot, _ in slots if slot in state.uplinks]
+    return (
+        *of_pods,
+        Elements(ip, _MAIN, "egress", tuple(f"{mark} : {at}" for mark, at in marked)),
+        Elements(ip, _MAIN, "slots", tuple(f"{mark} . {mark}" for mark, _ in marked)),
+        Elements(ip, _MAIN, "uplinks", tuple(_uplink(*way) for way in ways)),
+        Elements(ip, _GUARD, "leaving", tuple(f"{mark} . {at}" for mark, at in marked)),
+    )
+
+
+def _uplink(slot: int, number: int) -> str:
+    return f"{marks.mark_of(slot):#x} : {marks.mark_of(number):#x}"
 
 
 def _without(these: Elements, others: Elements) -> Elements:
     absent = frozenset(others.elements)
-    return Elements(these.family, these.name, tuple(text for text in these.elements if text not in absent))
+    left = tuple(text for text in these.elements if text not in absent)
+    return Elements(*these.place, left)
 
 
 def _elements(verb: str, held: Elements) -> list[str]:
     # A thousand a command: nft's parser and the kernel's message buffers cope with that on any version.
     chunks = [held.elements[start : start + 1000] for start in range(0, len(held.elements), 1000)]
-    target = f"{held.family} {places.NFT_TABLE} {held.name}"
-    return [f"{verb} element {target} {{ {', '.join(chunk)} }}" for chunk in chunks]
+    return [f"{verb} element {' '.join(held.place)} {{ {', '.join(chunk)} }}" for chunk in chunks]
 
 
-def _table(family: str, wanted: Iterable[Chain]) -> str:
-    lines = [f"table {family} {places.NFT_TABLE} {{"]
-    for of, name, kind, size in SETS:
-        if of == family:
-            lines.append(f"  {'map' if ':' in kind else 'set'} {name} {{ {kind}; size {size}; }}")
+def _table(family: str, table: str, wanted: Iterable[Chain]) -> str:
+    lines = [f"table {family} {table} {{"]
+    for each in SETS:
+        if each.place[:2] == (family, table):
+            kind = "map" if ":" in each.form else "set"
+            lines.append(f"  {kind} {each.name} {{ {each.form}; size {each.size}; }}")
     for chain in wanted:
-        if chain.family == family:
+        if (chain.family, chain.table) == (family, table):
             lines += _chain(chain)
     return "\n".join((*lines, "}"))
 
@@ -171,79 +242,121 @@ def _set_mark(field: int) -> str:
     return f"meta mark set meta mark & {_KEEP} | {field:#x}"
 
 
-def _untracked(port: int, which: str) -> tuple[tuple[str, str], ...]:
+Rules = tuple[tuple[str, str], ...]
+
+
+def _untracked(port: int, which: str) -> Rules:
     # The outer packets are many and say nothing to conntrack; tracked, each peer would cost an entry.
     return (("outer", f"udp dport {port} {which}notrack"),)
 
 
-_STEER_RULES = (
-    ("tunnel", f'iifname "{_DEVICE}" goto arriving'),
-    # On the gateway: the answer to a connection that came by the tunnel goes back by it.
-    ("reply", f"ct direction reply ct mark & {_SLOTS} != 0 {_set_mark(marks.REPLY)} accept"),
-    # Replies of connections that others opened to a pod are never steered.
-    ("inbound", "ct direction reply accept"),
-    # Loopback, link-local (with 169.254.169.254), multicast and broadcast.
-    ("never", "ip daddr { 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/3 } accept"),
-    # Also what conntrack calls invalid: left alone it would leave with the pod's own address.
-    ("covered", f"ip saddr @covered ip daddr != @cluster {_set_mark(marks.RECLASS)}"),
-)
+def _never(ip: str) -> str:
+    return f"{ip} daddr {{ {', '.join(places.NEVER[FAMILIES[ip]])} }}"
 
-_ARRIVING_RULES = (
+
+def _steer(ip: str) -> Rules:
+    return (
+        ("tunnel", f'iifname "{_DEVICE}" goto arriving'),
+        # Once classified, a connection needs no second look: if its fate changes, its entry goes.
+        (
+            "steered",
+            f"ct direction original ct mark & {_MASK} == {marks.STEERED:#x} {_set_mark(marks.STEER)} accept",
+        ),
+        # On the gateway: the answer to a connection that came by the tunnel goes back by it.
+        ("reply", f"ct direction reply ct mark & {_SLOTS} != 0 {_set_mark(marks.REPLY)} accept"),
+        # Replies of connections that others opened to a pod are never steered.
+        ("answer", f"ct direction reply {ip} saddr @covered {_set_mark(marks.PASSED)} accept"),
+        ("inbound", "ct direction reply accept"),
+        ("never", f"{_never(ip)} accept"),
+        # Also what conntrack calls invalid: left alone it would leave with the pod's own address.
+        ("covered", f"{ip} saddr @covered {ip} daddr != @cluster {_set_mark(marks.RECLASS)}"),
+    )
+
+
+_ARRIVING: Rules = (
     ("answer", f"meta mark & {_SLOTS} == 0 ct direction reply accept"),
     # An answer to nothing: its connection was forgotten here, the next packet from the pod begins it anew.
     ("stray", f"meta mark & {_SLOTS} == 0 drop"),
     ("invalid", "ct state invalid,untracked drop"),
     # Only for what comes from the tunnel the whole mark is ours: nft 1.0.6 can't merge a variable into one.
     ("slot", "ct state new ct mark set meta mark"),
+    ("other", f"ct mark & {_MASK} . meta mark != @slots accept"),
+    # From here on conntrack knows the slot, and the mark can say by which uplink the packet leaves.
+    ("uplink", f"meta mark set meta mark & {_MASK} map @uplinks"),
 )
 
-_LOCAL_RULES = (
+_LOCAL: Rules = (
     # What the node itself says about a flow (ICMP too big, TCP reset) goes where the flow goes.
     ("answer", f"ct direction reply ct mark & {_SLOTS} != 0 {_set_mark(marks.REPLY)}"),
     ("slot", f"ct direction original ct mark & {_SLOTS} != 0 meta mark set ct mark & {_MASK}"),
+    ("uplink", f"ct direction original ct mark & {_SLOTS} != 0 meta mark set ct mark & {_MASK} map @uplinks"),
     ("steered", f"ct direction original ct mark & {_MASK} == {marks.STEERED:#x} {_set_mark(marks.STEER)}"),
 )
 
-_TRANSLATE_RULES = (
-    # `accept` here wouldn't stop a later masquerade; a translation into itself does.
-    ("tunnel", f'oifname "{_DEVICE}" snat to ip saddr'),
-    ("slot", f"meta mark & {_SLOTS} != 0 snat ip to meta mark & {_MASK} map @egress fully-random"),
-)
 
-_GUARD_RULES = (
-    (
-        "steered",
-        f'oifname "{_DEVICE}" meta mark & {_MASK} == {marks.STEER:#x} ct direction original '
-        f"ct mark set ct mark & {_KEEP} | {marks.STEERED:#x} accept",
-    ),
-    ("tunnel", f'oifname "{_DEVICE}" accept'),
-    ("elsewhere", f"ct direction original ct mark & {_MASK} == {marks.STEERED:#x} drop"),
-    ("unrouted", f"meta mark & {_MASK} {{ {marks.STEER:#x}, {marks.RECLASS:#x}, {marks.REPLY:#x} }} drop"),
-    ("source", f"meta mark & {_SLOTS} != 0 meta mark & {_MASK} . ip saddr != @leaving drop"),
-    (
-        "local",
-        f"meta mark & {_SLOTS} != 0 ct direction original ct mark & {_MASK} == 0 "
-        f"ct mark set ct mark & {_KEEP} | {marks.LOCAL:#x}",
-    ),
-)
-
-_GUARD6_RULES = (
-    ("inbound", "ct direction reply accept"),
-    ("never", "ip6 daddr { ::1, fe80::/10, ff00::/8 } accept"),
-    # Not steered yet: what can't leave with its egress IP must not leave at all.
-    ("covered", "ip6 saddr @covered ip6 daddr != @cluster drop"),
-)
+def _translate(ip: str) -> Rules:
+    return (
+        # `accept` here wouldn't stop a later masquerade; a translation into itself does.
+        ("tunnel", f'oifname "{_DEVICE}" snat to {ip} saddr'),
+        ("slot", f"ct mark & {_SLOTS} != 0 snat {ip} to ct mark & {_MASK} map @egress fully-random"),
+        # A pod on its own gateway: no conntrack mark yet, and the classifier's mark is the slot.
+        ("local", f"meta mark & {_SLOTS} != 0 snat {ip} to meta mark & {_MASK} map @egress fully-random"),
+    )
 
 
-def _passing(port: int) -> tuple[tuple[str, str], ...]:
+def _passing(ip: str, port: int) -> Rules:
     other = (
-        f'iifname "{_DEVICE}" meta mark & {_SLOTS} != 0 ct direction original ct mark . meta mark != @slots'
+        f'iifname "{_DEVICE}" meta mark & {_SLOTS} != 0 ct direction original '
+        f"ct mark & {_MASK} . meta mark != @slots"
     )
     return (
         ("mss", f'oifname "{_DEVICE}" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu'),
         # A pod's own "tunnel packet", masqueraded, would come from a peer's address.
-        ("forged", f"udp dport {port} ip daddr @cluster drop"),
+        ("forged", f"udp dport {port} {ip} daddr @cluster drop"),
         # The connection began under another slot: it must end, not go on with the old egress IP.
         ("reset", f"{other} meta l4proto tcp reject with tcp reset"),
         ("other", f"{other} drop"),
+    )
+
+
+def _unseen(ip: str) -> Rules:
+    """Of a covered pod every packet that leaves the cluster was marked by somebody, or isn't to leave."""
+    return (
+        ("inbound", "ct direction reply accept"),
+        ("never", f"{_never(ip)} accept"),
+        (
+            "unseen",
+            f"meta mark & {_MASK} == 0 {ip} saddr @covered {ip} daddr != @cluster counter drop",
+        ),
+    )
+
+
+def _leaving(ip: str) -> Rules:
+    return (
+        (
+            "steered",
+            f'oifname "{_DEVICE}" meta mark & {_MASK} == {marks.STEER:#x} ct direction original '
+            f"ct mark set ct mark & {_KEEP} | {marks.STEERED:#x} accept",
+        ),
+        ("tunnel", f'oifname "{_DEVICE}" accept'),
+        ("elsewhere", f"ct direction original ct mark & {_MASK} == {marks.STEERED:#x} counter drop"),
+        (
+            "unrouted",
+            f"meta mark & {_MASK} {{ {marks.STEER:#x}, {marks.RECLASS:#x}, {marks.REPLY:#x} }} counter drop",
+        ),
+        (
+            "source",
+            f"ct direction original ct mark & {_SLOTS} != 0 "
+            f"ct mark & {_MASK} . {ip} saddr != @leaving counter drop",
+        ),
+        (
+            "untranslated",
+            f"ct mark & {_SLOTS} == 0 meta mark & {_SLOTS} != 0 "
+            f"meta mark & {_MASK} . {ip} saddr != @leaving counter drop",
+        ),
+        (
+            "local",
+            f"meta mark & {_SLOTS} != 0 ct direction original ct mark & {_MASK} == 0 "
+            f"ct mark set ct mark & {_KEEP} | {marks.LOCAL:#x}",
+        ),
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ebbgate_programmer.core import cidrs, firewall, marks
+from ebbgate_programmer.core import cidrs, firewall, marks, places
 
 
 class Read(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,66 +17,85 @@ class Read(msgspec.Struct, frozen=True, kw_only=True):
     chains: tuple[str, ...] = ()
     covered: frozenset[str] = frozenset()
     cluster: frozenset[str] = frozenset()
-    covered6: frozenset[str] = frozenset()
-    cluster6: frozenset[str] = frozenset()
     egress: dict[int, str] = {}
+    uplinks: dict[int, int] = {}
+
+
+Held = dict[tuple[str, str, str], list[Any]]
+"""(family, table, set) → elements, as nft has them in JSON."""
+_MAIN, _GUARD = places.NFT_TABLE, places.NFT_GUARD
 
 
 def parse(listings: list[bytes]) -> Read:
-    """`listings`: one JSON text per family's table that exists."""
+    """`listings`: one JSON text per table that exists."""
     lines: list[str] = []
-    held: dict[tuple[str, str], list[Any]] = {}
+    held: Held = {}
     for listing in listings:
         objects = msgspec.json.decode(listing)["nftables"]
         lines += _rule_lines([item["rule"] for item in objects if "rule" in item])
         for item in objects:
             _read_object(item, lines, held)
-    egress = {marks.field_of(mark): ip for mark, ip in held.get(("ip", "egress"), [])}
-    lines += _guard_faults(egress, held)
+    egress = {marks.field_of(mark): at for mark, at in _of_both(held, "egress")}
+    lines += _guard_faults(held)
     return Read(
         chains=tuple(sorted(lines)),
-        covered=frozenset(held.get(("ip", "covered"), [])),
-        cluster=_networks(held.get(("ip", "cluster"), [])),
-        covered6=frozenset(held.get(("ip6", "covered"), [])),
-        cluster6=_networks(held.get(("ip6", "cluster"), [])),
+        covered=frozenset(_of_both(held, "covered")),
+        cluster=_networks(_of_both(held, "cluster")),
         egress=egress,
+        uplinks={marks.field_of(slot): marks.field_of(way) for slot, way in _of_both(held, "uplinks")},
     )
 
 
-def _read_object(item: dict[str, Any], lines: list[str], held: dict[tuple[str, str], list[Any]]) -> None:
+def _of_both(held: Held, name: str) -> list[Any]:
+    return [item for family in firewall.FAMILIES for item in held.get((family, _MAIN, name), [])]
+
+
+def _read_object(item: dict[str, Any], lines: list[str], held: Held) -> None:
     if "chain" in item:
         lines.append(_chain_line(item["chain"]))
     for kind in ("set", "map"):
         if kind in item:
             found = item[kind]
-            lines.append(f"{found['family']} set {found['name']} {found.get('size', 0)}")
-            held[found["family"], found["name"]] = found.get("elem", [])
+            place = (found["family"], found["table"], found["name"])
+            lines.append(firewall.set_line(*place, found.get("size", 0)))
+            held[place] = found.get("elem", [])
 
 
 def _chain_line(chain: dict[str, Any]) -> str:
     hook = f"{chain['type']} {chain['hook']} {chain['prio']}" if "hook" in chain else ""
     policy = chain.get("policy", "accept")
-    return f"{chain['family']} {chain['name']} {hook}" + ("" if policy == "accept" else f" {policy}")
+    line = firewall.chain_line(chain["family"], chain["table"], chain["name"], hook)
+    return line + ("" if policy == "accept" else f" {policy}")
 
 
 def _rule_lines(rules: list[dict[str, Any]]) -> list[str]:
-    numbers: dict[tuple[str, str], int] = {}
+    numbers: dict[tuple[str, str, str], int] = {}
     lines = []
     for rule in rules:
-        at = (rule["family"], rule["chain"])
+        at = (rule["family"], rule["table"], rule["chain"])
         number = numbers.get(at, 0)
         numbers[at] = number + 1
-        lines.append(firewall.rule_line(*at, number, rule.get("comment", "without comment")))
+        lines.append(firewall.rule_line(at, number, rule.get("comment", "without comment")))
     return lines
 
 
-def _guard_faults(egress: dict[int, str], held: dict[tuple[str, str], list[Any]]) -> list[str]:
-    """The guards' sets must say the same as the map; a line that nobody wants if they don't."""
-    wanted = {(marks.mark_of(slot), ip) for slot, ip in egress.items()}
-    leaving = {tuple(item["concat"]) for item in held.get(("ip", "leaving"), [])}
-    slots = {tuple(item["concat"]) for item in held.get(("ip", "slots"), [])}
-    agree = leaving == wanted and slots == {(mark, mark) for mark, _ in wanted}
-    return [] if agree else ["the guards' sets disagree with the map"]
+def _guard_faults(held: Held) -> list[str]:
+    """The guards' sets must say the same as the main table's; a line that nobody wants if they don't."""
+    faults = []
+    for family in firewall.FAMILIES:
+        egress = {tuple(item) for item in held.get((family, _MAIN, "egress"), [])}
+        leaving = {tuple(item["concat"]) for item in held.get((family, _GUARD, "leaving"), [])}
+        slots = {tuple(item["concat"]) for item in held.get((family, _MAIN, "slots"), [])}
+        twins = [
+            (
+                _networks(held.get((family, table, "cluster"), [])),
+                frozenset(held.get((family, table, "covered"), [])),
+            )
+            for table in (_MAIN, _GUARD)
+        ]
+        if leaving != egress or slots != {(mark, mark) for mark, _ in egress} or twins[0] != twins[1]:
+            faults.append(f"{family}: the guards' sets disagree with the others")
+    return faults
 
 
 def _networks(found: list[Any]) -> frozenset[str]:

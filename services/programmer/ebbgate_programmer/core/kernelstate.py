@@ -1,13 +1,15 @@
 """KernelState: all that is ours in one node's kernel, wanted or as read. The station between lower and diff.
 
 Everything a restart must find unchanged is in here, or it would be written again: device, sysctls, rules,
-routes, nft, BPF maps, programs. Values are plain and hashable; nothing says where a value came from.
+routes, nft, BPF maps, programs. Values are plain and hashable; nothing says where a value came from. Both IP
+families are in the same fields: an address tells which it is of.
 """
 
 import enum
-import ipaddress
 
 import msgspec
+
+from ebbgate_programmer.core import addresses
 
 
 class Device(msgspec.Struct, frozen=True, gc=False):
@@ -23,6 +25,7 @@ class Device(msgspec.Struct, frozen=True, gc=False):
 class Rule(msgspec.Struct, frozen=True, order=True, gc=False):
     """`fwmark mark/mask lookup table`."""
 
+    family: str
     priority: int
     mark: int
     mask: int
@@ -30,12 +33,22 @@ class Rule(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class Way(msgspec.Struct, frozen=True, order=True, gc=False):
-    """A default route in a table of ours. `device` empty: a blackhole. `program`: name of the LWT program."""
+    """A route in a table of ours. `destination`: CIDR, empty for everything. `device` empty: a blackhole.
+    `gateway`: next hop, or empty. `program`: name of the LWT program.
+    """
 
+    family: str
     table: int
     metric: int
     device: str = ""
     program: str = ""
+    destination: str = ""
+    gateway: str = ""
+
+    @property
+    def place(self) -> tuple[str, int, int, str]:
+        """What the kernel knows a route by: two of one place can't be there at once."""
+        return (self.family, self.table, self.metric, self.destination)
 
 
 class EndpointValue(msgspec.Struct, frozen=True, gc=False):
@@ -52,7 +65,7 @@ class Action(enum.IntEnum):
 
 
 class RouteKey(msgspec.Struct, frozen=True, gc=False):
-    """`network` and `length`: an IPv4 CIDR, as numbers: 500 routes are compared at each change."""
+    """`network` and `length`: as `addresses.prefix` has them, numbers: 500 are compared at each change."""
 
     set: int
     network: int
@@ -60,7 +73,7 @@ class RouteKey(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def cidr(self) -> str:
-        return f"{ipaddress.IPv4Address(self.network)}/{self.length}"
+        return addresses.cidr(self.network, self.length)
 
 
 class RouteValue(msgspec.Struct, frozen=True, gc=False):
@@ -74,7 +87,7 @@ class PathKey(msgspec.Struct, frozen=True, gc=False):
 
 
 class PathValue(msgspec.Struct, frozen=True, gc=False):
-    """`local`: this node is the gateway."""
+    """`local`: this node is the gateway. A slot below rows.SLOT_MIN: there is no egress IP, and it drops."""
 
     gateway: str
     slot: int
@@ -82,25 +95,30 @@ class PathValue(msgspec.Struct, frozen=True, gc=False):
 
 
 class KernelState(msgspec.Struct, frozen=True, kw_only=True):
-    """`programs`: hash of the object whose programs are in place, all of them, or empty.
+    """`programs`: hash of the object whose programs are in place, all of them, or empty. `guarded`: the
+    interfaces that the guard is attached to.
 
     `chains`: signature lines of the static nftables part (`firewall.signature`). `sysctls`: those we set, by
-    path under /proc/sys. `egress`: slot → egress IP. `stray`: routes in our tables or nft objects that aren't
-    ours to explain.
+    path under /proc/sys. `egress`: slot → egress IP. `uplinks`: slot → class, where traffic doesn't leave by
+    the default route.
     """
 
     device: Device | None = None
     programs: str = ""
+    guarded: frozenset[str] = frozenset()
     sysctls: dict[str, str] = {}
     rules: frozenset[Rule] = frozenset()
     ways: frozenset[Way] = frozenset()
     chains: tuple[str, ...] = ()
     covered: frozenset[str] = frozenset()
     cluster: frozenset[str] = frozenset()
-    covered6: frozenset[str] = frozenset()
-    cluster6: frozenset[str] = frozenset()
     egress: dict[int, str] = {}
+    uplinks: dict[int, int] = {}
     endpoints: dict[str, EndpointValue] = {}
     routes: dict[RouteKey, RouteValue] = {}
     paths: dict[PathKey, PathValue] = {}
+    internal: frozenset[str] = frozenset()
+    """`cluster`, and what is never steered, as the BPF map has it for the guard."""
+    sources: frozenset[str] = frozenset()
+    """Egress IPs, as the BPF map has them for the guard."""
     peers: frozenset[str] = frozenset()

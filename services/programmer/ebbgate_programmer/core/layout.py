@@ -4,9 +4,11 @@ A test compares each format with the object's BTF. Numbers are in the machine's 
 addresses and the halves of a set's id in network order, as packets have them and as prefixes are matched.
 """
 
-import ipaddress
 import struct
 
+import msgspec
+
+from ebbgate_programmer.core import addresses
 from ebbgate_programmer.core.kernelstate import (
     Action,
     EndpointValue,
@@ -16,21 +18,28 @@ from ebbgate_programmer.core.kernelstate import (
     RouteValue,
 )
 
-LAYOUT = 1
+LAYOUT = 2
 SET_BITS = 64
 
-ADDRESS = struct.Struct("=4s")
+ADDRESS = struct.Struct("=16s")
 ENDPOINT = struct.Struct("=QII")
-ROUTE_KEY = struct.Struct("=I8s4s")
+ROUTE_KEY = struct.Struct("=I8s16s")
 ROUTE = struct.Struct("=QII")
 PATH_KEY = struct.Struct("=QII")
-PATH = struct.Struct("=4sII")
-META = struct.Struct("=IIIIQ")
+PATH = struct.Struct("=16sII")
+CLUSTER_KEY = struct.Struct("=I16s")
+META = struct.Struct("=IIIIIIQ")
 REMEMBERED_KEY = struct.Struct("=16s")
 REMEMBERED = struct.Struct("=I")
 COUNT = struct.Struct("=Q")
-FLAG = struct.Struct("=I")
+NUMBER = struct.Struct("=I")
+TRAFFIC_KEY = struct.Struct("=QII")
+TRAFFIC = struct.Struct("=QQ")
+DROP = struct.Struct("=QII16s16s2s2sI")
+BUDGET = struct.Struct("=QQ")
 PATH_LOCAL = 1
+CONNECTIONS = 64
+"""In a traffic key, beside the counters."""
 
 COUNTERS = (
     "steered",
@@ -41,21 +50,25 @@ COUNTERS = (
     "drop_no_endpoint",
     "drop_route",
     "drop_no_path",
+    "drop_no_egress_ip",
     "drop_no_mark",
     "drop_no_return",
     "drop_unknown_peer",
     "drop_bad_vni",
-    "drop_not_ipv4",
+    "drop_not_ip",
+    "drop_unrouted",
+    "drop_unclassified",
+    "drop_not_translated",
 )
 """`enum counter` of bpf/ebbgate.h, in its order."""
 
 
 def pack_address(address: str) -> bytes:
-    return ipaddress.IPv4Address(address).packed
+    return addresses.number(address).to_bytes(16, "big")
 
 
 def unpack_address(key: bytes) -> str:
-    return str(ipaddress.IPv4Address(key))
+    return addresses.text(int.from_bytes(key, "big"))
 
 
 def pack_endpoint(value: EndpointValue) -> bytes:
@@ -68,7 +81,7 @@ def unpack_endpoint(value: bytes) -> EndpointValue:
 
 
 def pack_route_key(key: RouteKey) -> bytes:
-    return ROUTE_KEY.pack(SET_BITS + key.length, key.set.to_bytes(8, "big"), key.network.to_bytes(4, "big"))
+    return ROUTE_KEY.pack(SET_BITS + key.length, key.set.to_bytes(8, "big"), key.network.to_bytes(16, "big"))
 
 
 def unpack_route_key(key: bytes) -> RouteKey:
@@ -101,3 +114,39 @@ def pack_path(value: PathValue) -> bytes:
 def unpack_path(value: bytes) -> PathValue:
     gateway, slot, flags = PATH.unpack(value)
     return PathValue(unpack_address(gateway), slot, bool(flags & PATH_LOCAL))
+
+
+def pack_cidr(cidr: str) -> bytes:
+    network, length = addresses.prefix(cidr)
+    return CLUSTER_KEY.pack(length, network.to_bytes(16, "big"))
+
+
+def unpack_cidr(key: bytes) -> str:
+    length, network = CLUSTER_KEY.unpack(key)
+    return addresses.cidr(int.from_bytes(network, "big"), length)
+
+
+class Told(msgspec.Struct, frozen=True):
+    """A dropped packet. `group`: 0 if no policy is known. `counter`: why, of COUNTERS. Ports are 0 where
+    there are none.
+    """
+
+    group: int
+    counter: str
+    protocol: int
+    source: str
+    destination: str
+    source_port: int
+    destination_port: int
+
+
+def unpack_drop(data: bytes) -> Told:
+    group, counter, protocol, source, destination, *ports, _ = DROP.unpack(data)
+    return Told(
+        group,
+        COUNTERS[counter],
+        protocol,
+        unpack_address(source),
+        unpack_address(destination),
+        *(int.from_bytes(port, "big") for port in ports),
+    )

@@ -6,14 +6,13 @@ the old one until endpoints have been moved over; a group keeps its id and its p
 """
 
 import hashlib
-import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
 from ebbgate_bus.contracts import digests, rows
 from ebbgate_bus.contracts.reports import Problem
-from ebbgate_programmer.core import cidrs, firewall, marks, places
+from ebbgate_programmer.core import addresses, cidrs, firewall, marks, places, uplinks
 from ebbgate_programmer.core.desired import Desired
 from ebbgate_programmer.core.kernelstate import (
     Action,
@@ -32,7 +31,8 @@ from ebbgate_programmer.core.kernelstate import (
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """What lowering must know of the node. `object_hash`: of the BPF object at hand.
 
-    `interfaces`: names that exist (alternative name → name, and each name to itself).
+    `interfaces`: names that exist (alternative name → name, and each name to itself). `ethernet`: by name,
+    interfaces with addresses. `families`: that this kernel can route.
     """
 
     node: str
@@ -40,6 +40,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     port: int = places.PORT
     object_hash: str = ""
     interfaces: Mapping[str, str] = {}
+    ethernet: Mapping[str, uplinks.Uplink] = {}
+    families: tuple[str, ...] = addresses.FAMILIES
 
 
 class Lowered(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,43 +61,52 @@ _ACTIONS = {
 
 def lower(desired: Desired, environment: Environment) -> Lowered:
     """Everything of ours that the kernel must hold for `desired`."""
-    problems = list(desired.problems)
-    v4 = [row for row in desired.endpoints if _is_v4(row.ip)]
-    used = {row.set for row in v4 if row.set in desired.sets}
-    set_ids = {name: set_id(desired.sets[name]) for name in used}
-    problems += [
-        Problem(reason=f"{row.pod}: its set {row.set} isn't in the plan, its traffic is dropped")
-        for row in desired.endpoints
-        if row.set not in desired.sets
-    ]
+    set_ids = _set_ids(desired)
+    paths = _paths(desired)
+    egress = {slot: row.egress_ip for slot, row in desired.egress.items()}
     interfaces, unknown = _interfaces(desired.egress, environment.interfaces)
-    covered6 = _covered6(desired)
-    problems += [*unknown, *(_no_ipv6(ip) for ip in sorted(covered6))]
+    leaving = uplinks.lower(interfaces, paths.values(), environment.ethernet)
+    base = static(environment, interfaces.values())
+    cluster = cidrs.collapse(desired.cluster)
     state = msgspec.structs.replace(
-        static(environment, interfaces),
-        covered=frozenset([*(row.ip for row in v4), *(ip for ip in desired.blind if _is_v4(ip))]),
-        covered6=covered6,
-        cluster=cidrs.collapse(cidr for cidr in desired.cluster if ":" not in cidr),
-        cluster6=cidrs.collapse(cidr for cidr in desired.cluster if ":" in cidr),
-        egress={slot: row.egress_ip for slot, row in desired.egress.items() if _is_v4(row.egress_ip)},
-        endpoints={row.ip: EndpointValue(set_ids[row.set], row.bucket) for row in v4 if row.set in set_ids},
+        base,
+        rules=base.rules | leaving.rules,
+        ways=base.ways | leaving.ways,
+        covered=frozenset([*(row.ip for row in desired.endpoints if _wants(desired, row)), *desired.blind]),
+        cluster=cluster,
+        egress=egress,
+        uplinks=leaving.classes,
+        endpoints={
+            row.ip: EndpointValue(set_ids[row.set, addresses.family(row.ip)], row.bucket)
+            for row in desired.endpoints
+            if row.set in desired.sets and _wants(desired, row)
+        },
         routes=_routes(desired, set_ids),
-        paths=_paths(desired, v4),
-        peers=frozenset(filter(_is_v4, desired.peers)),
+        paths=paths,
+        internal=cidrs.collapse([*cluster, *places.NEVER["ipv4"], *places.NEVER["ipv6"]]),
+        sources=frozenset(egress.values()),
+        peers=frozenset(desired.peers),
     )
-    policies = {group_id(uid): row.policy for uid, row in desired.groups.items()}
-    return Lowered(state=state, policies=policies, problems=tuple(problems))
+    policies = {group_id(uid, family): row.policy for uid, row in desired.groups.items() for family in _BOTH}
+    problems = (*desired.problems, *_lacking(desired), *unknown, *leaving.problems)
+    return Lowered(state=state, policies=policies, problems=problems)
 
 
-def static(environment: Environment, interfaces: Iterable[str] = ()) -> KernelState:
+_BOTH = addresses.FAMILIES
+
+
+def static(environment: Environment, interfaces: Collection[str] = ()) -> KernelState:
     """What is there whatever the plan says. `interfaces`: those with egress IPs, whose rp_filter is loose."""
     loose = [places.DEVICE, *interfaces]
     return KernelState(
         device=device(environment),
         programs=environment.object_hash,
-        sysctls={places.rp_filter(name): places.RP_FILTER_LOOSE for name in sorted(loose)},
-        rules=_RULES,
-        ways=_ways(program_name(environment.object_hash)),
+        guarded=frozenset(
+            name for name, uplink in environment.ethernet.items() if uplink.is_default or name in interfaces
+        ),
+        sysctls={places.rp_filter(name): places.RP_FILTER_LOOSE for name in sorted(set(loose))},
+        rules=frozenset(rule for rule in _RULES if rule.family in environment.families),
+        ways=_ways(program_name(environment.object_hash), environment.families),
         chains=firewall.signature(firewall.chains(environment.port)),
     )
 
@@ -122,17 +133,29 @@ def program_name(object_hash: str) -> str:
     return f"{places.PROGRAM_PREFIX}{object_hash}"
 
 
-def set_id(routes: tuple[rows.Route, ...]) -> int:
+def _set_ids(desired: Desired) -> dict[tuple[str, str], int]:
+    """(set, family) → id in BPF. Families apart: ::/0 would be the longest prefix of any IPv4 address too."""
+    used = {(row.set, addresses.family(row.ip)) for row in desired.endpoints if row.set in desired.sets}
+    return {(name, family): set_id(_of_family(desired.sets[name], family), family) for name, family in used}
+
+
+def set_id(routes: Iterable[rows.Route], family: str) -> int:
     parts = [text for route in routes for text in (route.cidr, route.action.value, route.group)]
-    return int(digests.short_hash("set", *parts), 16)
+    return int(digests.short_hash("set", family, *parts), 16)
 
 
-def group_id(uid: str) -> int:
-    return int(digests.short_hash("group", uid), 16)
+def _of_family(routes: Iterable[rows.Route], family: str) -> list[rows.Route]:
+    return [route for route in routes if addresses.family(route.cidr) == family]
+
+
+def group_id(uid: str, family: str) -> int:
+    """Of a policy's gateways for one family: their paths differ."""
+    return int(digests.short_hash("group", family, uid), 16)
 
 
 _RULES = frozenset(
-    Rule(priority, marks.mark_of(field), marks.MASK, table)
+    Rule(family, priority, marks.mark_of(field), marks.MASK, table)
+    for family in addresses.FAMILIES
     for priority, field, table in (
         (places.PRIORITY_CLASSIFY, marks.RECLASS, places.TABLE_CLASSIFY),
         (places.PRIORITY_STEER, marks.STEER, places.TABLE_TUNNEL),
@@ -141,87 +164,87 @@ _RULES = frozenset(
 )
 
 
-def _ways(program: str) -> frozenset[Way]:
+def _ways(program: str, families: Iterable[str]) -> frozenset[Way]:
     return frozenset(
-        (
-            Way(places.TABLE_CLASSIFY, places.METRIC_FIRST, places.DEVICE, program),
-            Way(places.TABLE_CLASSIFY, places.METRIC_BLACKHOLE),
-            Way(places.TABLE_TUNNEL, places.METRIC_FIRST, places.DEVICE),
-            Way(places.TABLE_TUNNEL, places.METRIC_BLACKHOLE),
+        way
+        for family in families
+        for way in (
+            Way(family, places.TABLE_CLASSIFY, places.METRIC_FIRST, places.DEVICE, program),
+            Way(family, places.TABLE_CLASSIFY, places.METRIC_BLACKHOLE),
+            Way(family, places.TABLE_TUNNEL, places.METRIC_FIRST, places.DEVICE),
+            Way(family, places.TABLE_TUNNEL, places.METRIC_BLACKHOLE),
         )
     )
 
 
-def _routes(desired: Desired, set_ids: Mapping[str, int]) -> dict[RouteKey, RouteValue]:
+def _routes(desired: Desired, set_ids: Mapping[tuple[str, str], int]) -> dict[RouteKey, RouteValue]:
     routes: dict[RouteKey, RouteValue] = {}
-    for name, number in set_ids.items():
-        for route in desired.sets[name]:
-            if _is_v4(route.cidr):
-                network = ipaddress.IPv4Network(route.cidr)
-                key = RouteKey(number, int(network.network_address), network.prefixlen)
-                routes[key] = RouteValue(_ACTIONS[route.action], group_id(route.group) if route.group else 0)
+    for (name, family), number in set_ids.items():
+        for route in _of_family(desired.sets[name], family):
+            group = group_id(route.group, family) if route.group else 0
+            key = RouteKey(number, *addresses.prefix(route.cidr))
+            routes[key] = RouteValue(_ACTIONS[route.action], group)
     return routes
 
 
-def _paths(desired: Desired, endpoints: Iterable[rows.Endpoint]) -> dict[PathKey, PathValue]:
+def _paths(desired: Desired) -> dict[PathKey, PathValue]:
     """Only of the (group, bucket) pairs that a local pod can ask for: a node has few of the plan's."""
     asked = {
-        (route.group, row.bucket)
-        for row in endpoints
-        for route in desired.sets.get(row.set, ())
+        (route.group, addresses.family(row.ip), row.bucket)
+        for row in desired.endpoints
+        for route in _of_family(desired.sets.get(row.set, ()), addresses.family(row.ip))
         if route.action is rows.Action.STEER
     }
     paths: dict[PathKey, PathValue] = {}
-    for uid, bucket in asked:
-        path = _path(desired.groups.get(uid), bucket)
+    for uid, family, bucket in asked:
+        path = _path(desired.groups.get(uid), family, bucket)
         if path is not None:
             local = path.node == desired.node
-            # A slot of ours without an egress row has no address: its path is none, and drops.
-            if not local or path.slot in desired.egress:
-                paths[PathKey(group_id(uid), bucket)] = PathValue(path.gateway_ip, path.slot, local)
+            # A slot of ours without an egress row has no address: it drops.
+            slot = path.slot if not local or path.slot in desired.egress else rows.NO_SLOT
+            paths[PathKey(group_id(uid, family), bucket)] = PathValue(path.gateway_ip, slot, local)
     return paths
 
 
-def _path(group: rows.Group | None, bucket: int) -> rows.Path | None:
-    if group is None or group.ipv4 is None or not 0 <= bucket < len(group.ipv4.buckets):
+def _path(group: rows.Group | None, family: str, bucket: int) -> rows.Path | None:
+    """None if no gateway is chosen, or none that could be sent to."""
+    of_family = (group.ipv4 if family == "ipv4" else group.ipv6) if group else None
+    if of_family is None or not 0 <= bucket < len(of_family.buckets):
         return None
-    chosen = group.ipv4.buckets[bucket]
-    if not 0 <= chosen < len(group.ipv4.paths):
+    chosen = of_family.buckets[bucket]
+    if not 0 <= chosen < len(of_family.paths):
         return None
-    path = group.ipv4.paths[chosen]
-    return path if path.slot >= rows.SLOT_MIN and _is_v4(path.gateway_ip) else None
+    path = of_family.paths[chosen]
+    try:
+        addresses.number(path.gateway_ip)
+    except ValueError:
+        return None
+    return path
 
 
 def _interfaces(
     egress: Mapping[int, rows.Egress], known: Mapping[str, str]
-) -> tuple[set[str], list[Problem]]:
-    """Interfaces with egress IPs, by their first names, and a Problem for each that doesn't exist."""
-    wanted = {row.interface: row for row in egress.values() if row.interface}
+) -> tuple[dict[int, str], list[Problem]]:
+    """Slot → interface that holds its egress IP, by its first name; a Problem for each that doesn't exist."""
+    unknown = {row.interface: row for row in egress.values() if row.interface not in ("", *known)}
     problems = [
         Problem(reason=f"interface {name} of {row.egress_ip} doesn't exist", policy=",".join(row.policies))
-        for name, row in sorted(wanted.items())
-        if name not in known
+        for name, row in sorted(unknown.items())
     ]
-    return {known[name] for name in wanted if name in known}, problems
+    return {slot: known[row.interface] for slot, row in egress.items() if row.interface in known}, problems
 
 
-def _covered6(desired: Desired) -> frozenset[str]:
-    """Pods whose IPv6 traffic a policy wants: those of a set with an IPv6 route, or of an unreadable one."""
-    wanted = [
-        row.ip
+def _wants(desired: Desired, row: rows.Endpoint) -> bool:
+    """Whether a policy wants traffic of this address' family; what of a lost set isn't known is wanted."""
+    routes = desired.sets.get(row.set)
+    if routes is None:
+        return True
+    return bool(_of_family(routes, addresses.family(row.ip)))
+
+
+def _lacking(desired: Desired) -> list[Problem]:
+    return [
+        Problem(reason=f"{row.pod}: its set {row.set} isn't in the plan, its traffic is dropped")
         for row in desired.endpoints
-        if not _is_v4(row.ip)
-        and any(not _is_v4(route.cidr) for route in desired.sets.get(row.set, (_ANY_IPV6,)))
+        if row.set not in desired.sets
     ]
-    return frozenset([*wanted, *(ip for ip in desired.blind if not _is_v4(ip))])
-
-
-_ANY_IPV6 = rows.Route("::/0", rows.Action.DROP, "", "")
-
-
-def _no_ipv6(ip: str) -> Problem:
-    return Problem(reason=f"{ip}: IPv6 isn't steered yet, its traffic out of the cluster is dropped")
-
-
-def _is_v4(text: str) -> bool:
-    return bool(text) and ":" not in text

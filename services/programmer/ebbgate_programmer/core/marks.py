@@ -17,6 +17,10 @@ RECLASS = 2
 """To be classified by the BPF program. As a conntrack mark: a pod on its own gateway (LOCAL)."""
 REPLY = 3
 """Routed to the tunnel, reply direction."""
+PASSED = 4
+"""Looked at, and left alone: excluded, or a reply. What of a covered pod has no mark was seen by nobody."""
+CLASSES = range(5, 16)
+"""Routed by an uplink that isn't that of the default route."""
 STEERED, LOCAL = STEER, RECLASS
 
 

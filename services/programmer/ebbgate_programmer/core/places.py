@@ -6,16 +6,24 @@ port (flannel and Cilium hold 8472, the standard is 4789), and others' rules sit
 
 from typing import Final
 
+from ebbgate_programmer.core import marks
+
 DEVICE: Final = "ebbgate0"
 NFT_TABLE: Final = "ebbgate"
+NFT_GUARD: Final = "ebbgate_guard"
+"""A table of its own: who deletes one leaves the other."""
 PORT: Final = 19021
 TABLE_CLASSIFY: Final = 19021
 TABLE_TUNNEL: Final = 19022
+TABLE_UPLINK: Final = 19024
+"""Of class 0, which doesn't exist; class 5 has table 19029."""
 PRIORITY_CLASSIFY: Final = 1921
 PRIORITY_STEER: Final = 1922
 PRIORITY_REPLY: Final = 1923
-PRIORITIES: Final = (PRIORITY_CLASSIFY, PRIORITY_STEER, PRIORITY_REPLY)
-TABLES: Final = (TABLE_CLASSIFY, TABLE_TUNNEL)
+PRIORITY_UPLINK: Final = 1924
+PRIORITY_LOCAL: Final = 1925
+PRIORITIES: Final = (PRIORITY_CLASSIFY, PRIORITY_STEER, PRIORITY_REPLY, PRIORITY_UPLINK, PRIORITY_LOCAL)
+TABLES: Final = (TABLE_CLASSIFY, TABLE_TUNNEL, *(TABLE_UPLINK + n for n in marks.CLASSES))
 METRIC_FIRST: Final = 1
 METRIC_BLACKHOLE: Final = 4096
 ROUTE_PROTOCOL: Final = 219
@@ -25,6 +33,11 @@ RP_FILTER_LOOSE: Final = "2"
 TUNNEL_OVERHEAD: Final = 50
 """Outer IPv4, UDP, VXLAN and inner Ethernet headers."""
 DEFAULT_MTU: Final = 1500
+NEVER: Final = {
+    "ipv4": ("127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3"),
+    "ipv6": ("::1/128", "fe80::/10", "ff00::/8"),
+}
+"""Never steered, whatever a policy says: loopback, link-local (with 169.254.169.254), multicast."""
 
 
 def rp_filter(interface: str) -> str:

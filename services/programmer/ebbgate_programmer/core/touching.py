@@ -17,9 +17,11 @@ class Part(enum.StrEnum):
     ROUTES = "routes"
     PATHS = "paths"
     PEERS = "peers"
+    INTERNAL = "internal"
+    SOURCES = "sources"
     COVERED = "covered"
-    COVERED6 = "covered6"
     EGRESS = "egress"
+    UPLINKS = "uplinks"
 
 
 _MAPS = {
@@ -27,13 +29,15 @@ _MAPS = {
     changes.Map.ROUTE: Part.ROUTES,
     changes.Map.PATH: Part.PATHS,
     changes.Map.PEER: Part.PEERS,
+    changes.Map.CLUSTER: Part.INTERNAL,
+    changes.Map.EGRESS: Part.SOURCES,
 }
 _SETS = {
-    ("ip", "covered"): Part.COVERED,
-    ("ip6", "covered"): Part.COVERED6,
-    ("ip", "egress"): Part.EGRESS,
-    ("ip", "leaving"): Part.EGRESS,
-    ("ip", "slots"): Part.EGRESS,
+    "covered": Part.COVERED,
+    "egress": Part.EGRESS,
+    "leaving": Part.EGRESS,
+    "slots": Part.EGRESS,
+    "uplinks": Part.UPLINKS,
 }
 
 
@@ -45,7 +49,7 @@ def touched(done: Iterable[changes.Change]) -> frozenset[Part] | None:
             case changes.Put() | changes.Drop():
                 parts.add(_MAPS[change.map])
             case changes.UpdateSets():
-                names = [(held.family, held.name) for held in (*change.removed, *change.added)]
+                names = [held.name for held in (*change.removed, *change.added)]
                 if any(name not in _SETS for name in names):
                     return None
                 parts.update(_SETS[name] for name in names)

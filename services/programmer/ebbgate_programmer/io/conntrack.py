@@ -10,7 +10,7 @@ import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
 
@@ -19,14 +19,16 @@ from ebbgate_programmer.io import netlink
 _CTNETLINK = 1 << 8
 _GET, _DELETE = _CTNETLINK | 1, _CTNETLINK | 2
 _TUPLE_ORIG, _TUPLE_REPLY, _MARK, _ID, _ZONE, _MARK_MASK, _FILTER = 1, 2, 8, 12, 18, 21, 25
-_SOURCE = slice(16, 20)
-"""Header, then CTA_TUPLE_ORIG, CTA_TUPLE_IP and CTA_IP_V4_SRC begin: the kernel writes them in this order."""
-_HEADER = struct.pack(">BBH", socket.AF_INET, 0, 0)
+_SOURCES: dict[int, slice] = {socket.AF_INET: slice(16, 20), socket.AF_INET6: slice(16, 32)}
+"""Header, then CTA_TUPLE_ORIG, CTA_TUPLE_IP and CTA_IP_V4_SRC (or V6) begin: the kernel keeps this order."""
+_SOURCE_KIND: dict[int, int] = {socket.AF_INET: 1, socket.AF_INET6: 3}
+_HEADERS: dict[int, bytes] = {family: struct.pack(">BBH", family, 0, 0) for family in _SOURCES}
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """`source`: original. `destination`: after DNAT (the reply's source). `key`: to remove it."""
 
+    family: int
     source: str
     destination: str
     mark: int
@@ -34,29 +36,36 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
 
 def of_sources(pods: Iterable[str]) -> list[Entry]:
-    """Entries whose original source is one of `pods`, IPv4.
+    """Entries whose original source is one of `pods`.
 
     A dump walks the whole table, 15 ms at 262,144 buckets, however little it finds: one pod's is filtered by
     the kernel, several pods' are picked here out of one dump.
     """
-    wanted = {ipaddress.IPv4Address(pod).packed for pod in pods}
+    by_family: dict[int, set[bytes]] = {}
+    for pod in map(ipaddress.ip_address, pods):
+        family = socket.AF_INET if pod.version == 4 else socket.AF_INET6
+        by_family.setdefault(family, set()).add(pod.packed)
+    return [entry for family, wanted in by_family.items() for entry in _of_sources(family, wanted)]
+
+
+def _of_sources(family: int, wanted: set[bytes]) -> Iterator[Entry]:
     only = next(iter(wanted)) if len(wanted) == 1 else b""
-    return list(_dump(_from(only) if only else b"", wanted))
+    return _dump(family, _from(family, only) if only else b"", wanted)
 
 
-def _from(address: bytes) -> bytes:
+def _from(family: int, address: bytes) -> bytes:
     # ORIG_FLAGS: bit 0 says that the source address is to be compared (CTA_FILTER_F_CTA_IP_SRC).
     flags = netlink.attribute(1, struct.pack("=I", 1)) + netlink.attribute(2, struct.pack("=I", 0))
-    source = netlink.nest(_TUPLE_ORIG, netlink.nest(1, netlink.attribute(1, address)))
+    source = netlink.nest(_TUPLE_ORIG, netlink.nest(1, netlink.attribute(_SOURCE_KIND[family], address)))
     return source + netlink.nest(_FILTER, flags)
 
 
 def of_mark(mark: int, mask: int) -> list[Entry]:
-    """Entries with `mark` under `mask`, IPv4."""
+    """Entries with `mark` under `mask`."""
     wanted = netlink.attribute(_MARK, struct.pack(">I", mark)) + netlink.attribute(
         _MARK_MASK, struct.pack(">I", mask)
     )
-    return [entry for entry in _dump(wanted) if entry.mark & mask == mark]
+    return [entry for family in _HEADERS for entry in _dump(family, wanted) if entry.mark & mask == mark]
 
 
 def remove(entries: list[Entry]) -> int:
@@ -66,20 +75,21 @@ def remove(entries: list[Entry]) -> int:
 
 
 def _remove(channel: socket.socket, entry: Entry) -> bool:
-    code = netlink.ask(channel, _DELETE, _HEADER + entry.key)
+    code = netlink.ask(channel, _DELETE, _HEADERS[entry.family] + entry.key)
     if code not in (0, errno.ENOENT):
         raise netlink.Refused(code, f"remove a connection: {os.strerror(code)}")
     return code == 0
 
 
-def _dump(request: bytes, sources: frozenset[bytes] | set[bytes] = frozenset()) -> Iterator[Entry]:
+def _dump(family: int, request: bytes, sources: Collection[bytes] = ()) -> Iterator[Entry]:
     """`sources`: only entries from there; empty: all. Told by fixed bytes, as there may be a million."""
-    for payload in netlink.dump(netlink.NETFILTER, _GET, _HEADER + request):
-        if not sources or payload[_SOURCE] in sources:
-            yield _entry(payload[4:])
+    place = _SOURCES[family]
+    for payload in netlink.dump(netlink.NETFILTER, _GET, _HEADERS[family] + request):
+        if not sources or payload[place] in sources:
+            yield _entry(family, payload[4:])
 
 
-def _entry(body: bytes) -> Entry:
+def _entry(family: int, body: bytes) -> Entry:
     parts = dict(netlink.attributes(body))
     original, reply = (
         dict(netlink.attributes(parts[_TUPLE_ORIG])),
@@ -89,8 +99,9 @@ def _entry(body: bytes) -> Entry:
     key = netlink.nest(_TUPLE_ORIG, parts[_TUPLE_ORIG])
     # With its id: another connection that took the same tuple meanwhile isn't removed.
     key += b"".join(netlink.attribute(kind, parts[kind]) for kind in (_ID, _ZONE) if kind in parts)
-    return Entry(_source(original), _source(reply), mark, key)
+    source, destination = (_source(family, each) for each in (original, reply))
+    return Entry(family, source, destination, mark, key)
 
 
-def _source(of: dict[int, bytes]) -> str:
-    return str(ipaddress.IPv4Address(dict(netlink.attributes(of[1]))[1]))
+def _source(family: int, of: dict[int, bytes]) -> str:
+    return str(ipaddress.ip_address(dict(netlink.attributes(of[1]))[_SOURCE_KIND[family]]))

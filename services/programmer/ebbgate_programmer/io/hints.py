@@ -13,10 +13,11 @@ from ebbgate_programmer.core import places
 
 _NETLINK_ROUTE, _NETLINK_NETFILTER = 0, 12
 _LINK, _IPV4_ADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV6_ADDR, _IPV6_ROUTE = 0x1, 0x10, 0x40, 0x80, 0x100, 0x400
+_IPV6_RULE = 1 << 18
 _SOL_NETLINK, _ADD_MEMBERSHIP, _NFTABLES_GROUP = 270, 1, 7
 _ROUTE_MESSAGES = (24, 25)
 _BUFFER = 1 << 18
-_OURS = places.NFT_TABLE.encode() + b"\0"
+_OURS = tuple(name.encode() + b"\0" for name in (places.NFT_TABLE, places.NFT_GUARD))
 
 
 class Hints:
@@ -24,7 +25,7 @@ class Hints:
 
     def __init__(self, heard: Callable[[], None]) -> None:
         self._heard = heard
-        groups = _LINK | _IPV4_ADDR | _IPV4_ROUTE | _IPV4_RULE | _IPV6_ADDR | _IPV6_ROUTE
+        groups = _LINK | _IPV4_ADDR | _IPV4_ROUTE | _IPV4_RULE | _IPV6_ADDR | _IPV6_ROUTE | _IPV6_RULE
         self._route = _open(_NETLINK_ROUTE, groups)
         self._nft = _open(_NETLINK_NETFILTER, 0)
         self._nft.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _NFTABLES_GROUP)
@@ -77,4 +78,4 @@ def _concerns_route(data: bytes) -> bool:
 
 
 def _concerns_nft(data: bytes) -> bool:
-    return _OURS in data
+    return any(name in data for name in _OURS)

@@ -1,4 +1,4 @@
-"""A node's interfaces, their addresses and default routes: read by rtnetlink, as facts and for lowering."""
+"""A node's interfaces, their addresses, routes and rules: read by rtnetlink."""
 
 import ipaddress
 import socket
@@ -8,20 +8,21 @@ from collections.abc import Iterator
 import msgspec
 
 from ebbgate_bus.contracts import facts
-from ebbgate_programmer.core import lowering, places
+from ebbgate_programmer.core import places
 from ebbgate_programmer.io import netlink
 
-_GET_LINK, _GET_ADDRESS, _GET_ROUTE = 18, 22, 26
+_GET_LINK, _GET_ADDRESS, _GET_ROUTE, _GET_RULE = 18, 22, 26, 34
 _EXT_MASK, _SKIP_STATISTICS = 29, 8
-_MAIN, _UNICAST = 254, 1
+MAIN, UNICAST = 254, 1
 _UNUSABLE = 0x20 | 0x08 | 0x40
 """Flags deprecated, dadfailed, tentative."""
-_FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
+FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 
 
 class Link(msgspec.Struct, frozen=True):
-    """`parts`: further attributes by kind."""
+    """`kind`: ARPHRD_… of linux/if_arp.h. `parts`: further attributes by kind."""
 
+    kind: int
     index: int
     name: str
     alt_names: tuple[str, ...]
@@ -40,10 +41,11 @@ def links() -> list[Link]:
 
 
 def _link(payload: bytes) -> Link:
-    _, _, index, flags, _ = struct.unpack_from("=BxHiII", payload)
+    _, kind, index, flags, _ = struct.unpack_from("=BxHiII", payload)
     parts = dict(netlink.attributes(payload[16:]))
     names = [netlink.text(value) for kind, value in netlink.attributes(parts.get(52, b"")) if kind == 53]
     return Link(
+        kind=kind,
         index=index,
         name=netlink.text(parts.get(3)),
         alt_names=tuple(sorted(names)),
@@ -56,7 +58,7 @@ def _link(payload: bytes) -> Link:
 
 def addresses(index: int = 0) -> Iterator[tuple[int, str]]:
     """(interface index, CIDR) of usable addresses, in the kernel's order, IPv4 first; `index` 0: of all."""
-    for family in _FAMILIES.values():
+    for family in FAMILIES.values():
         request = struct.pack("=BBBBI", family, 0, 0, 0, index)
         for payload in netlink.dump(netlink.ROUTE, _GET_ADDRESS, request):
             _, length, flags, _, of = struct.unpack_from("=BBBBI", payload)
@@ -73,14 +75,14 @@ def read() -> tuple[facts.Interface, ...]:
     for index, cidr in addresses():
         if _is_global(cidr):
             held.setdefault(index, []).append(cidr)
-    defaults = {name: _default_interfaces(family) for name, family in _FAMILIES.items()}
+    defaults = {name: _default_interfaces(family) for name, family in FAMILIES.items()}
     return tuple(
         facts.Interface(
             name=link.name,
             index=link.index,
             alt_names=link.alt_names,
             addresses=tuple(held[link.index]),
-            default_route=tuple(name for name in _FAMILIES if link.index in defaults[name]),
+            default_route=tuple(name for name in FAMILIES if link.index in defaults[name]),
         )
         for link in sorted(links(), key=lambda link: link.index)
         if link.index in held and link.name not in ("lo", places.DEVICE)
@@ -94,16 +96,13 @@ def _is_global(cidr: str) -> bool:
 
 def _default_interfaces(family: int) -> set[int]:
     """Where the best default route of the main table leaves: of several, the smallest metric."""
-    best: tuple[int, set[int]] | None = None
-    for payload in netlink.dump(netlink.ROUTE, _GET_ROUTE, _routes_of(family, _MAIN)):
-        parts = dict(netlink.attributes(payload[12:]))
-        if payload[1] != 0 or payload[7] != _UNICAST or netlink.number(parts.get(15)) != _MAIN:
-            continue
-        found = {netlink.number(parts.get(4)), *_multipath(parts.get(9, b""))} - {0}
-        metric = netlink.number(parts.get(6))
-        if found and (best is None or metric < best[0]):
-            best = (metric, found)
-    return best[1] if best else set()
+    return _best_defaults(routes(family, MAIN))
+
+
+def _best_defaults(found: list["Route"]) -> set[int]:
+    defaults = [route for route in found if route.kind == UNICAST and not route.destination]
+    usable = [(route.metric, {route.index, *_multipath(route.parts.get(9, b""))} - {0}) for route in defaults]
+    return min((each for each in usable if each[1]), default=(0, set[int]()), key=lambda each: each[0])[1]
 
 
 def _multipath(data: bytes) -> Iterator[int]:
@@ -114,34 +113,47 @@ def _multipath(data: bytes) -> Iterator[int]:
         place += (size + 3) & ~3
 
 
-def _routes_of(family: int, table: int) -> bytes:
+class Route(msgspec.Struct, frozen=True):
+    """`destination`: CIDR, empty for everything. `gateway`: next hop, or empty. `index`: of its interface,
+    or 0. `kind`: RTN_… of linux/rtnetlink.h. `parts`: further attributes by kind.
+    """
+
+    kind: int
+    destination: str
+    gateway: str
+    index: int
+    metric: int
+    parts: dict[int, bytes]
+
+
+def routes(family: int, table: int) -> list[Route]:
+    """The routes of a table; none if there is no such table, or no such family."""
     header = struct.pack("=BBBBBBBBI", family, 0, 0, 0, 0, 0, 0, 0, 0)
-    return header + netlink.attribute(15, struct.pack("=I", table))
-
-
-def routes(family: int, table: int) -> list[tuple[int, dict[int, bytes]]]:
-    """(type, attributes) of each route of a table; none if there is no such table."""
+    request = header + netlink.attribute(15, struct.pack("=I", table))
     try:
-        found = list(netlink.dump(netlink.ROUTE, _GET_ROUTE, _routes_of(family, table)))
+        found = [_route(payload) for payload in netlink.dump(netlink.ROUTE, _GET_ROUTE, request)]
     except netlink.Refused:
         return []
-    return [(payload[7], dict(netlink.attributes(payload[12:]))) for payload in found]
+    return [route for route in found if netlink.number(route.parts.get(15)) == table]
 
 
-def environment(*, node: str, port: int, object_hash: str) -> lowering.Environment:
-    """What lowering must know, as the kernel has it now."""
-    known = links()
-    return lowering.Environment(
-        node=node,
-        underlay_mtu=_underlay_mtu(known),
-        port=port,
-        object_hash=object_hash,
-        interfaces={name: link.name for link in known for name in (link.name, *link.alt_names)},
+def _route(payload: bytes) -> Route:
+    parts = dict(netlink.attributes(payload[12:]))
+    length, kind = payload[1], payload[7]
+    return Route(
+        kind=kind,
+        destination=f"{ipaddress.ip_address(parts[1])}/{length}" if length else "",
+        gateway=str(ipaddress.ip_address(parts[5])) if 5 in parts else "",
+        index=netlink.number(parts.get(4)),
+        metric=netlink.number(parts.get(6)),
+        parts=parts,
     )
 
 
-def _underlay_mtu(known: list[Link]) -> int:
-    """Of the interface with the IPv4 default route; without one, the smallest of those with addresses."""
-    found = read()
-    chosen = [each.index for each in found if "ipv4" in each.default_route] or [each.index for each in found]
-    return min((link.mtu for link in known if link.index in chosen), default=places.DEFAULT_MTU)
+def rules(family: int) -> list[bytes]:
+    """Policy routing rules, as the kernel gives them; none if it can't route this family."""
+    request = struct.pack("=BBBBBBBBI", family, 0, 0, 0, 0, 0, 0, 0, 0)
+    try:
+        return list(netlink.dump(netlink.ROUTE, _GET_RULE, request))
+    except netlink.Refused:
+        return []

@@ -25,13 +25,31 @@ from ebbgate_programmer.core import (
     places,
     touching,
 )
-from ebbgate_programmer.io import bpf, conntrack, interfaces, network, nft, nftsets, objects, sysctls
+from ebbgate_programmer.io import (
+    bpf,
+    conntrack,
+    interfaces,
+    network,
+    nft,
+    nftsets,
+    objects,
+    surroundings,
+    sysctls,
+)
+
+
+def _present(_: object) -> bytes:
+    """The value of a map whose keys are all that matters."""
+    return layout.NUMBER.pack(1)
+
 
 _PACK: dict[changes.Map, tuple[Callable[..., bytes], Callable[..., bytes]]] = {
     changes.Map.ENDPOINT: (layout.pack_address, layout.pack_endpoint),
     changes.Map.ROUTE: (layout.pack_route_key, layout.pack_route),
     changes.Map.PATH: (layout.pack_path_key, layout.pack_path),
-    changes.Map.PEER: (layout.pack_address, lambda _: layout.FLAG.pack(1)),
+    changes.Map.CLUSTER: (layout.pack_cidr, _present),
+    changes.Map.EGRESS: (layout.pack_address, _present),
+    changes.Map.PEER: (layout.pack_address, _present),
 }
 
 
@@ -51,7 +69,7 @@ class Kernel:
         self.network.close()
 
     def environment(self, node: str, port: int) -> lowering.Environment:
-        return interfaces.environment(node=node, port=port, object_hash=objects.object_hash(self.source))
+        return surroundings.read(node=node, port=port, object_hash=objects.object_hash(self.source))
 
     def interfaces(self) -> tuple[facts.Interface, ...]:
         return interfaces.read()
@@ -64,19 +82,21 @@ class Kernel:
         return kernelstate.KernelState(
             device=self.network.read_device(),
             programs=self.pins.installed(self.network.index()),
+            guarded=frozenset(filter(None, map(self.network.name, self.pins.guarded()))),
             sysctls={path: sysctls.read(path) for path in settings},
             rules=self.network.read_rules(),
             ways=self.network.read_ways(),
             chains=tables.chains,
             covered=tables.covered,
             cluster=tables.cluster,
-            covered6=tables.covered6,
-            cluster6=tables.cluster6,
             egress=tables.egress,
+            uplinks=tables.uplinks,
             endpoints=_endpoints(held("endpoint")),
             routes=_routes(held("route")),
             paths=_paths(held("path")),
-            peers=_peers(held("peer")),
+            internal=_cidrs(held("cluster")),
+            sources=_addresses(held("egress")),
+            peers=_addresses(held("peer")),
         )
 
     def read_parts(
@@ -161,18 +181,24 @@ def _paths(entries: Entries) -> dict[kernelstate.PathKey, kernelstate.PathValue]
     return {layout.unpack_path_key(key): layout.unpack_path(value) for key, value in entries}
 
 
-def _peers(entries: Entries) -> frozenset[str]:
+def _addresses(entries: Entries) -> frozenset[str]:
     return frozenset(layout.unpack_address(key) for key, _ in entries)
+
+
+def _cidrs(entries: Entries) -> frozenset[str]:
+    return frozenset(layout.unpack_cidr(key) for key, _ in entries)
 
 
 _PARTS: dict[touching.Part, Callable[[Kernel], object]] = {
     touching.Part.ENDPOINTS: lambda kernel: _endpoints(kernel.pins.entries("endpoint").items()),
     touching.Part.ROUTES: lambda kernel: _routes(kernel.pins.entries("route").items()),
     touching.Part.PATHS: lambda kernel: _paths(kernel.pins.entries("path").items()),
-    touching.Part.PEERS: lambda kernel: _peers(kernel.pins.entries("peer").items()),
-    touching.Part.COVERED: lambda _: nftsets.addresses("ip", "covered"),
-    touching.Part.COVERED6: lambda _: nftsets.addresses("ip6", "covered"),
+    touching.Part.PEERS: lambda kernel: _addresses(kernel.pins.entries("peer").items()),
+    touching.Part.INTERNAL: lambda kernel: _cidrs(kernel.pins.entries("cluster").items()),
+    touching.Part.SOURCES: lambda kernel: _addresses(kernel.pins.entries("egress").items()),
+    touching.Part.COVERED: lambda _: nftsets.covered(),
     touching.Part.EGRESS: lambda _: nftsets.egress(),
+    touching.Part.UPLINKS: lambda _: nftsets.uplinks(),
 }
 """How to read one part of a KernelState by itself."""
 
@@ -203,6 +229,11 @@ def _(change: changes.SetDevice, kernel: Kernel) -> None:
 @_apply.register
 def _(change: changes.SetPrograms, kernel: Kernel) -> None:
     objects.install(kernel.pins, kernel.source, kernel.network.index())
+
+
+@_apply.register
+def _(change: changes.SetGuards, kernel: Kernel) -> None:
+    objects.guard(kernel.pins, filter(None, map(kernel.network.index, change.interfaces)))
 
 
 @_apply.register

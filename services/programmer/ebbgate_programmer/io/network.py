@@ -8,7 +8,6 @@ used inside a running event loop: everything here runs in the kernel's worker th
 import contextlib
 import errno
 import socket
-import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +21,9 @@ from ebbgate_programmer.io import interfaces, netlink
 _NOARP, _UP = 0x80, 0x1
 _BLACKHOLE = 6
 _GET_RULE = 34
+_FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
+_EVERYTHING = {"ipv4": "0.0.0.0/0", "ipv6": "::/0"}
+_LINK, _UNIVERSE = 253, 0
 
 
 class Refused(Exception):
@@ -63,18 +65,29 @@ class Network:
             mac=link.mac, mtu=link.mtu, address=" ".join(held), form=_form(link), up=bool(link.flags & _UP)
         )
 
+    def name(self, index: int) -> str:
+        """Empty if there is no such device."""
+        try:
+            return socket.if_indextoname(index)
+        except OSError:
+            return ""
+
     def read_rules(self) -> frozenset[Rule]:
         """Those with our priorities, whatever else they say: a rule in our place is ours to put right."""
-        request = struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
-        found = [_rule(payload) for payload in netlink.dump(netlink.ROUTE, _GET_RULE, request)]
+        found = [
+            _rule(family, payload)
+            for family, number in _FAMILIES.items()
+            for payload in interfaces.rules(number)
+        ]
         return frozenset(rule for rule in found if rule.priority in places.PRIORITIES)
 
     def read_ways(self) -> frozenset[Way]:
         names = {link.index: link.name for link in interfaces.links()}
         return frozenset(
-            _way(table, kind, parts, names)
+            _way((family, table), found, names)
+            for family, number in _FAMILIES.items()
             for table in places.TABLES
-            for kind, parts in interfaces.routes(socket.AF_INET, table)
+            for found in interfaces.routes(number, table)
         )
 
     def set_device(self, device: Device, *, replace: bool) -> None:
@@ -120,27 +133,24 @@ class Network:
                 self.route.link("del", index=index)
 
     def add_way(self, way: Way, program: int = 0) -> None:
-        """`program`: descriptor of the LWT program, if the way has one. Replaces what has its metric."""
-        wanted: dict[str, Any] = {"dst": "0.0.0.0/0", "table": way.table, "priority": way.metric}
-        wanted["proto"] = places.ROUTE_PROTOCOL
-        if not way.device:
-            wanted["type"] = "blackhole"
-        else:
-            wanted |= {"oif": self.index(way.device), "scope": 253}
+        """`program`: descriptor of the LWT program, if the way has one. Replaces what is in its place."""
+        wanted = _way_request(way) | {"proto": places.ROUTE_PROTOCOL}
+        if way.device:
+            wanted |= {"oif": self.index(way.device), "scope": _UNIVERSE if way.gateway else _LINK}
+        if way.gateway:
+            wanted["gateway"] = way.gateway
         if way.program:
             wanted["encap"] = {"type": "bpf", "in": {"fd": program, "name": way.program}}
         with _asking(f"route in table {way.table}"):
             self.route.route("replace", **wanted)
 
     def remove_way(self, way: Way) -> None:
-        found = {"dst": "0.0.0.0/0", "table": way.table, "priority": way.metric}
         with _asking(f"remove a route of table {way.table}", errno.ESRCH):
-            self.route.route("del", **found, **({} if way.device else {"type": "blackhole"}))
+            self.route.route("del", **_way_request(way))
 
     def remove_ways(self) -> None:
-        for table in places.TABLES:
-            with _asking(f"empty table {table}", errno.ESRCH, errno.ENOENT):
-                self.route.flush_routes(table=table, family=socket.AF_INET)
+        for way in self.read_ways():
+            self.remove_way(way)
 
     def add_rule(self, rule: Rule) -> None:
         with _asking(f"rule {rule.priority}", errno.EEXIST):
@@ -149,6 +159,17 @@ class Network:
     def remove_rule(self, rule: Rule) -> None:
         with _asking(f"remove rule {rule.priority}", errno.ENOENT):
             self.route.rule("del", **_rule_request(rule))
+
+
+def _way_request(way: Way) -> dict[str, Any]:
+    kind = {} if way.device else {"type": "blackhole"}
+    return {
+        "family": _FAMILIES[way.family],
+        "dst": way.destination or _EVERYTHING[way.family],
+        "table": way.table,
+        "priority": way.metric,
+        **kind,
+    }
 
 
 def _form(link: interfaces.Link) -> str:
@@ -166,9 +187,10 @@ def _form(link: interfaces.Link) -> str:
     return f"vxlan {' '.join(words)} port {int.from_bytes(data.get(15, b''), 'big')}"
 
 
-def _rule(payload: bytes) -> Rule:
+def _rule(family: str, payload: bytes) -> Rule:
     parts = dict(netlink.attributes(payload[12:]))
     return Rule(
+        family=family,
         priority=netlink.number(parts.get(6)),
         mark=netlink.number(parts.get(10)),
         mask=netlink.number(parts.get(16)),
@@ -178,7 +200,7 @@ def _rule(payload: bytes) -> Rule:
 
 def _rule_request(rule: Rule) -> dict[str, Any]:
     return {
-        "family": socket.AF_INET,
+        "family": _FAMILIES[rule.family],
         "priority": rule.priority,
         "fwmark": rule.mark,
         "fwmask": rule.mask,
@@ -186,13 +208,14 @@ def _rule_request(rule: Rule) -> dict[str, Any]:
     }
 
 
-def _way(table: int, kind: int, parts: dict[int, bytes], names: dict[int, str]) -> Way:
-    encap = dict(netlink.attributes(parts.get(22, b"")))
+def _way(place: tuple[str, int], found: interfaces.Route, names: dict[int, str]) -> Way:
+    encap = dict(netlink.attributes(found.parts.get(22, b"")))
     program = dict(netlink.attributes(encap.get(1, b"")))
-    index = netlink.number(parts.get(4))
     return Way(
-        table=table,
-        metric=netlink.number(parts.get(6)),
-        device="" if kind == _BLACKHOLE else names.get(index, f"interface {index}"),
+        *place,
+        metric=found.metric,
+        device="" if found.kind == _BLACKHOLE else names.get(found.index, f"interface {found.index}"),
         program=netlink.text(program.get(2)),
+        destination=found.destination,
+        gateway=found.gateway,
     )

@@ -6,7 +6,7 @@ what `firewall_reading` parses.
 
 import subprocess
 
-from ebbgate_programmer.core import places
+from ebbgate_programmer.core import firewall
 
 TIMEOUT_S = 30
 """A transaction of 65,536 elements takes half a second."""
@@ -28,9 +28,9 @@ def check(script: str) -> str:
 
 
 def read() -> list[bytes]:
-    """JSON of each of our tables that exists. Both are asked for at once: most of it is nft's start."""
+    """JSON of each of our tables that exists. All are asked for at once: most of it is nft's start."""
     listings = []
-    asked = [_list(family) for family in ("ip", "ip6")]
+    asked = [_list(*table) for table in firewall.TABLES]
     for asking in asked:
         listing, complaint = asking.communicate(timeout=TIMEOUT_S)
         if asking.returncode == 0:
@@ -40,20 +40,18 @@ def read() -> list[bytes]:
     return listings
 
 
-def _list(family: str) -> subprocess.Popen[bytes]:
+def _list(family: str, table: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        ("nft", "-j", "list", "table", family, places.NFT_TABLE),
+        ("nft", "-j", "list", "table", family, table),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
 
 
 def remove() -> None:
-    """Both tables absent."""
-    lines = [f"table {family} {places.NFT_TABLE} {{ }}" for family in ("ip", "ip6")]
-    apply(
-        "\n".join((*lines, *(f"delete table {family} {places.NFT_TABLE}" for family in ("ip", "ip6")))) + "\n"
-    )
+    """All tables absent."""
+    named = [f"table {family} {table}" for family, table in firewall.TABLES]
+    apply("".join((*(f"{each} {{ }}\n" for each in named), *(f"delete {each}\n" for each in named))))
 
 
 def _run(arguments: tuple[str, ...], text: str) -> subprocess.CompletedProcess[str]:

@@ -20,6 +20,7 @@ _CREATE = 0x400
 _TABLE, _SET, _ELEMENTS = 1, 2, 3
 _ELEMENT, _KEY, _DATA, _VALUE = 1, 1, 2, 1
 _FAMILIES = {"ip": socket.AF_INET, "ip6": socket.AF_INET6}
+_MAIN, _GUARD = places.NFT_TABLE, places.NFT_GUARD
 _BUFFER = 8 << 20
 _SNDBUFFORCE = 32
 CHUNK = 1000
@@ -42,19 +43,19 @@ def _mark(text: str) -> bytes:
     return struct.pack("=I", int(text, 16))
 
 
-FORMS: dict[tuple[str, str], tuple[tuple[Callable[[str], bytes], ...], bool]] = {
-    ("ip", "covered"): ((_packed,), False),
-    ("ip6", "covered"): ((_packed,), False),
-    ("ip", "egress"): ((_mark, _packed), True),
-    ("ip", "leaving"): ((_mark, _packed), False),
-    ("ip", "slots"): ((_mark, _mark), False),
+FORMS: dict[str, tuple[tuple[Callable[[str], bytes], ...], bool]] = {
+    "covered": ((_packed,), False),
+    "egress": ((_mark, _packed), True),
+    "leaving": ((_mark, _packed), False),
+    "slots": ((_mark, _mark), False),
+    "uplinks": ((_mark, _mark), True),
 }
-"""(family, set) → how the parts of an element's text become bytes, and whether the last is a map's value."""
+"""Set → how the parts of an element's text become bytes, and whether the last is a map's value."""
 
 
 def takes(changed: Iterable[firewall.Elements]) -> bool:
     """Are all these sets of a form that is written here? Interval sets aren't."""
-    return all((held.family, held.name) in FORMS for held in changed)
+    return all(held.name in FORMS for held in changed)
 
 
 def update(removed: Sequence[firewall.Elements], added: Sequence[firewall.Elements]) -> None:
@@ -68,9 +69,9 @@ def update(removed: Sequence[firewall.Elements], added: Sequence[firewall.Elemen
         _acknowledged(channel, len(parts))
 
 
-def read(family: str, name: str) -> frozenset[tuple[bytes, bytes]]:
+def read(place: tuple[str, str, str]) -> frozenset[tuple[bytes, bytes]]:
     """Keys and values of a set as the kernel has them; a set's value is empty."""
-    body = _head(family, name)
+    body = _head(place)
     found: set[tuple[bytes, bytes]] = set()
     for payload in netlink.dump(netlink.NETFILTER, _GET, body):
         for kind, value in netlink.attributes(payload[4:]):
@@ -79,45 +80,65 @@ def read(family: str, name: str) -> frozenset[tuple[bytes, bytes]]:
     return frozenset(found)
 
 
-def addresses(family: str, name: str) -> frozenset[str]:
-    """A set of addresses, in text."""
-    return frozenset(str(ipaddress.ip_address(key)) for key, _ in read(family, name))
+def covered() -> frozenset[str]:
+    """Addresses of both families. Raises Disagreeing."""
+    found: set[str] = set()
+    for family in firewall.FAMILIES:
+        here, guard = (read((family, table, "covered")) for table in (_MAIN, _GUARD))
+        if here != guard:
+            raise Disagreeing
+        found.update(str(ipaddress.ip_address(key)) for key, _ in here)
+    return frozenset(found)
 
 
 def egress() -> dict[int, str]:
-    """Slot → egress IP, as the map and both guards have it. Raises Disagreeing."""
-    held = dict(read("ip", "egress"))
-    leaving = {(mark + address, b"") for mark, address in held.items()}
-    slots = {(mark + mark, b"") for mark in held}
-    if read("ip", "leaving") != leaving or read("ip", "slots") != slots:
-        raise Disagreeing
+    """Slot → egress IP, as the maps and the guards have it. Raises Disagreeing."""
+    found: dict[int, str] = {}
+    for family in firewall.FAMILIES:
+        held = dict(read((family, _MAIN, "egress")))
+        leaving = {(mark + address, b"") for mark, address in held.items()}
+        slots = {(mark + mark, b"") for mark in held}
+        if read((family, _GUARD, "leaving")) != leaving or read((family, _MAIN, "slots")) != slots:
+            raise Disagreeing
+        found |= {_field(mark): str(ipaddress.ip_address(address)) for mark, address in held.items()}
+    return found
+
+
+def uplinks() -> dict[int, int]:
+    """Slot → class."""
     return {
-        marks.field_of(int(struct.unpack("=I", mark)[0])): str(ipaddress.ip_address(address))
-        for mark, address in held.items()
+        _field(slot): _field(number)
+        for family in firewall.FAMILIES
+        for slot, number in read((family, _MAIN, "uplinks"))
     }
+
+
+def _field(mark: bytes) -> int:
+    return marks.field_of(int(struct.unpack("=I", mark)[0]))
 
 
 def binary(held: firewall.Elements) -> frozenset[tuple[bytes, bytes]]:
     """The elements as `read` gives them."""
-    forms, is_map = FORMS[held.family, held.name]
+    forms, is_map = FORMS[held.name]
     return frozenset(_pair(text, forms, is_map) for text in held.elements)
 
 
 def _messages(kind: int, flags: int, changed: Iterable[firewall.Elements]) -> Iterator[bytes]:
     for held in changed:
-        forms, is_map = FORMS[held.family, held.name]
+        forms, is_map = FORMS[held.name]
         for start in range(0, len(held.elements), CHUNK):
             listed = b"".join(
                 _element(*_pair(text, forms, is_map)) for text in held.elements[start : start + CHUNK]
             )
-            body = _head(held.family, held.name) + netlink.nest(_ELEMENTS, listed)
+            body = _head(held.place) + netlink.nest(_ELEMENTS, listed)
             yield netlink.message(kind, netlink.REQUEST | netlink.ACK | flags, body)
 
 
-def _head(family: str, name: str) -> bytes:
+def _head(place: tuple[str, str, str]) -> bytes:
+    family, table, name = place
     return (
         struct.pack(">BBH", _FAMILIES[family], 0, 0)
-        + netlink.attribute(_TABLE, places.NFT_TABLE.encode() + b"\0")
+        + netlink.attribute(_TABLE, table.encode() + b"\0")
         + netlink.attribute(_SET, name.encode() + b"\0")
     )
 

@@ -12,7 +12,7 @@ import errno
 import hashlib
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ebbgate_programmer.core import layout
 from ebbgate_programmer.io import bpf
@@ -21,16 +21,24 @@ _SIZES = {
     "endpoint": (layout.ADDRESS.size, layout.ENDPOINT.size),
     "route": (layout.ROUTE_KEY.size, layout.ROUTE.size),
     "path": (layout.PATH_KEY.size, layout.PATH.size),
-    "peer": (layout.ADDRESS.size, layout.FLAG.size),
+    "cluster": (layout.CLUSTER_KEY.size, layout.NUMBER.size),
+    "egress": (layout.ADDRESS.size, layout.NUMBER.size),
+    "peer": (layout.ADDRESS.size, layout.NUMBER.size),
     "returns": (layout.ADDRESS.size, layout.ADDRESS.size),
-    "counters": (layout.FLAG.size, layout.COUNT.size),
-    "meta": (layout.FLAG.size, layout.META.size),
+    "counters": (layout.NUMBER.size, layout.COUNT.size),
+    "traffic": (layout.TRAFFIC_KEY.size, layout.TRAFFIC.size),
+    "slots": (layout.NUMBER.size, layout.TRAFFIC.size),
+    "drops": (0, 0),
+    "budget": (layout.NUMBER.size, layout.BUDGET.size),
+    "meta": (layout.NUMBER.size, layout.META.size),
     "remembered": (layout.REMEMBERED_KEY.size, layout.REMEMBERED.size),
 }
 """Map → sizes of key and value."""
 MAPS = tuple(_SIZES)
-PROGRAMS = ("classify", "encap", "decap")
+PROGRAMS = ("encap", "decap", "classify", "guard")
+"""In the order of their ids in `meta`."""
 _LINKS = {"encap": bpf.TCX_EGRESS, "decap": bpf.TCX_INGRESS}
+_GUARD = "guard"
 _KEY_0 = b"\0\0\0\0"
 _PRINT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 
@@ -64,6 +72,13 @@ class Pins:
     def link(self, program: str) -> pathlib.Path:
         return self.directory / f"{program}_link"
 
+    def guard_link(self, index: int) -> pathlib.Path:
+        """By index: bpffs takes no dots, and names of interfaces may hold some."""
+        return self.link(f"{_GUARD}_{index}")
+
+    def guard_links(self) -> list[pathlib.Path]:
+        return sorted(self.directory.glob(f"{_GUARD}_*_link"))
+
     def have_maps(self) -> bool:
         return all(self.path(name).exists() for name in MAPS)
 
@@ -87,22 +102,24 @@ class Pins:
         with bpf.opened(self.path(name)) as descriptor:
             return bpf.entries(descriptor)
 
-    def meta(self) -> tuple[int, int, int, int, int]:
-        """Layout, ids of encap, decap and classify, object hash: as the last `attach` left them."""
+    def meta(self) -> tuple[list[int], int]:
+        """Ids of PROGRAMS, and the object's hash: as the last `install` left them."""
         with bpf.opened(self.path("meta")) as descriptor:
-            values = layout.META.unpack(bpf.look_up(descriptor, _KEY_0, layout.META.size))
-        return values[0], values[1], values[2], values[3], values[4]
+            _, *ids, _, number = layout.META.unpack(bpf.look_up(descriptor, _KEY_0, layout.META.size))
+        return ids, number
 
     def installed(self, index: int) -> str:
-        """Hash of the object all of whose programs are pinned and attached to device `index`; else empty."""
+        """Hash of the object all of whose programs are pinned, and attached to device `index` where they
+        belong there; else empty.
+        """
         if not self.have_maps():
             return ""
-        _, *ids, number = self.meta()
-        wanted = dict(zip(("encap", "decap", "classify"), ids, strict=True))
+        ids, number = self.meta()
+        wanted = dict(zip(PROGRAMS, ids, strict=True))
         try:
             pinned = all(self._pinned_id(name) == wanted[name] for name in PROGRAMS)
             attached = all(
-                self._target(name) == (wanted[name], index, attach_type)
+                self._target(self.link(name)) == (wanted[name], index, attach_type)
                 for name, attach_type in _LINKS.items()
             )
         except bpf.Refused as error:
@@ -111,12 +128,20 @@ class Pins:
             return ""
         return f"{number:016x}" if pinned and attached else ""
 
+    def guarded(self) -> frozenset[int]:
+        """Indexes of the interfaces that the pinned guard is attached to."""
+        if not self.path(_GUARD).exists():
+            return frozenset()
+        number = self._pinned_id(_GUARD)
+        targets = map(self._target, self.guard_links())
+        return frozenset(index for program, index, _ in targets if program == number and index)
+
     def _pinned_id(self, name: str) -> int:
         with bpf.opened(self.path(name)) as descriptor:
             return bpf.program_id(descriptor)
 
-    def _target(self, name: str) -> tuple[int, int, int]:
-        with bpf.opened(self.link(name)) as descriptor:
+    def _target(self, pinned: pathlib.Path) -> tuple[int, int, int]:
+        with bpf.opened(pinned) as descriptor:
             return bpf.link_target(descriptor)
 
     def remove(self) -> None:
@@ -137,19 +162,30 @@ def install(pins: Pins, source: pathlib.Path, index: int) -> None:
     """
     number = int(object_hash(source), 16)
     pins.directory.mkdir(parents=True, exist_ok=True)
-    if pins.have_maps() and pins.meta()[4] == number and all(pins.path(name).exists() for name in PROGRAMS):
+    if pins.have_maps() and pins.meta()[1] == number and all(pins.path(name).exists() for name in PROGRAMS):
         descriptors = {name: bpf.get(pins.path(name)) for name in PROGRAMS}
     else:
         descriptors = _load(pins, source)
     try:
         for name, attach_type in _LINKS.items():
             _attach(pins.link(name), descriptors[name], (index, attach_type))
-        ids = [bpf.program_id(descriptors[name]) for name in ("encap", "decap", "classify")]
+        ids = [bpf.program_id(descriptors[name]) for name in PROGRAMS]
         with bpf.opened(pins.path("meta")) as descriptor:
-            bpf.put(descriptor, _KEY_0, layout.META.pack(layout.LAYOUT, *ids, number))
+            bpf.put(descriptor, _KEY_0, layout.META.pack(layout.LAYOUT, *ids, 0, number))
     finally:
         for descriptor in descriptors.values():
             os.close(descriptor)
+
+
+def guard(pins: Pins, indexes: Iterable[int]) -> None:
+    """The pinned guard is attached to these interfaces, and to no others."""
+    wanted = {pins.guard_link(index): index for index in indexes}
+    with bpf.opened(pins.path(_GUARD)) as program:
+        for pinned, index in wanted.items():
+            _attach(pinned, program, (index, bpf.TCX_EGRESS))
+    for pinned in pins.guard_links():
+        if pinned not in wanted:
+            pinned.unlink()
 
 
 def _attach(pinned: pathlib.Path, program: int, target: tuple[int, int]) -> None:

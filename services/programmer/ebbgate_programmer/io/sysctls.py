@@ -6,7 +6,7 @@ Reads and writes text; which settings matter is lowering's business.
 import pathlib
 
 ROOT = pathlib.Path("/proc/sys")
-FORWARDING = "net/ipv4/ip_forward"
+FORWARDING = {"ipv4": "net/ipv4/ip_forward", "ipv6": "net/ipv6/conf/all/forwarding"}
 
 
 def read(path: str) -> str:

@@ -1,0 +1,52 @@
+"""Addresses of both families as numbers of 128 bits, as the BPF maps have them: IPv4 as ::ffff:a.b.c.d.
+
+One form means one set of maps and one look-up. Texts are canonical; a number below 2^128 is what a route or a
+packet is compared by.
+"""
+
+import functools
+import ipaddress
+
+FAMILIES = ("ipv4", "ipv6")
+BITS = 128
+_MAPPED = 0xFFFF << 32
+_V4_BITS = 32
+_V4_PREFIX = BITS - _V4_BITS
+
+
+def family(text: str) -> str:
+    """Of an address or CIDR that was parsed before."""
+    return "ipv6" if ":" in text else "ipv4"
+
+
+@functools.lru_cache(maxsize=65536)
+def number(address: str) -> int:
+    """Raises ValueError for what is no address."""
+    parsed = ipaddress.ip_address(address)
+    return int(parsed) | (_MAPPED if parsed.version == 4 else 0)
+
+
+def text(value: int) -> str:
+    if value >> _V4_BITS == _MAPPED >> _V4_BITS:
+        return str(ipaddress.IPv4Address(value & 0xFFFFFFFF))
+    return str(ipaddress.IPv6Address(value))
+
+
+@functools.lru_cache(maxsize=65536)
+def prefix(cidr: str) -> tuple[int, int]:
+    """Network and length, the length of an IPv4 CIDR with the 96 bits before it. Host bits are masked."""
+    parsed = ipaddress.ip_network(cidr, strict=False)
+    if parsed.version == 4:
+        return int(parsed.network_address) | _MAPPED, parsed.prefixlen + _V4_PREFIX
+    return int(parsed.network_address), parsed.prefixlen
+
+
+def cidr(network: int, length: int) -> str:
+    if network >> _V4_BITS == _MAPPED >> _V4_BITS and length >= _V4_PREFIX:
+        return f"{text(network)}/{length - _V4_PREFIX}"
+    return f"{text(network)}/{length}"
+
+
+def masked(value: int, length: int) -> int:
+    """The network of this length that the address is in."""
+    return value >> (BITS - length) << (BITS - length)
