@@ -2,7 +2,7 @@
 
 import pytest
 
-from ebbgate_programmer.core import addresses, changes, decisions, firewall, lowering, marks
+from ebbgate_programmer.core import addresses, changes, connections, decisions, firewall, lowering, marks
 from ebbgate_programmer.core.kernelstate import (
     Action,
     EndpointValue,
@@ -80,7 +80,7 @@ _HELD = KernelState(
     ],
 )
 def test_a_connection_is_stale_if_its_mark_is_not_its_fates(target: str, field: int, stale: bool) -> None:
-    assert changes.is_stale(decisions.Tables(_HELD), (POD, target), field) is stale
+    assert connections.is_stale(decisions.Tables(_HELD), (POD, target), field) is stale
 
 
 def test_bootstrap_sets_guards_first_and_covers_pods_last() -> None:

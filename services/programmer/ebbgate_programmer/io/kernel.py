@@ -16,6 +16,7 @@ import msgspec
 from ebbgate_bus.contracts import facts
 from ebbgate_programmer.core import (
     changes,
+    connections,
     decisions,
     firewall_reading,
     kernelstate,
@@ -293,7 +294,7 @@ def _(change: changes.ForgetPods, kernel: Kernel) -> None:
     before, after = decisions.Tables(change.before), decisions.Tables(change.after)
     found = conntrack.of_sources(change.pods)
     conntrack.remove(
-        [entry for entry in found if not changes.survives(before, after, entry.source, entry.destination)]
+        [entry for entry in found if not connections.survives(before, after, entry.source, entry.destination)]
     )
 
 
@@ -305,7 +306,7 @@ def _(change: changes.ForgetStale, kernel: Kernel) -> None:
         [
             entry
             for entry in found
-            if changes.is_stale(tables, (entry.source, entry.destination), marks.field_of(entry.mark))
+            if connections.is_stale(tables, (entry.source, entry.destination), marks.field_of(entry.mark))
         ]
     )
 
