@@ -26,6 +26,7 @@ OBJECT = ROOT / "build/bpf/ebbgate.bpf.o"
 BPFFS = pathlib.Path("/sys/fs/bpf")
 URL = "nats://10.168.60.10:4222"
 SITE = "http://10.168.60.13/"
+SITE6 = f"http://[{topology.twin('10.168.60.13')}]/"
 DEADLINE_S = 15.0
 SLOT = 77
 PROGRAMMER = (sys.executable, "-m", "ebbgate_programmer")
@@ -36,7 +37,7 @@ events {{ }}
 http {{
   access_log {home}/access.log; client_body_temp_path {home}/body; proxy_temp_path {home}/proxy;
   fastcgi_temp_path {home}/fastcgi; uwsgi_temp_path {home}/uwsgi; scgi_temp_path {home}/scgi;
-  server {{ listen 10.168.60.13:80; location / {{ return 200 "$remote_addr"; }}
+  server {{ listen 80; listen [::]:80; location / {{ return 200 "$remote_addr"; }}
     keepalive_requests 1000000; }}
 }}
 """
@@ -51,18 +52,24 @@ async def until(condition: Callable[[], object], what: str, deadline_s: float = 
 
 
 def path_group(node: str = "node2", gateway: str = "10.168.60.12", slot: int = SLOT) -> rows.Group:
-    return rows.Group(
-        policy="egress-sample",
-        ipv4=rows.Paths(paths=(rows.Path(node, gateway, slot),), buckets=(0,) * rows.BUCKETS),
+    """All by one gateway: IPv4 by `slot`, IPv6 by the next."""
+    four, six = (
+        rows.Paths(paths=(rows.Path(node, gateway, number),), buckets=(0,) * rows.BUCKETS)
+        for number in (slot, slot + 1)
     )
+    return rows.Group(policy="egress-sample", ipv4=four, ipv6=six)
 
 
 def shared_rows(group: rows.Group | None = None) -> dict[str, Message]:
     """Scope `all` of the first scenario; `group` replaces the policy's."""
-    inside = ("10.244.0.0/16", "10.168.60.10/32", "10.168.60.11/32", "10.168.60.12/32")
-    route = rows.Route("0.0.0.0/0", rows.Action.STEER, "uid-1", "egress-sample")
+    hosts = ("10.168.60.10", "10.168.60.11", "10.168.60.12")
+    inside = [topology.POD_NETWORK, topology.POD_NETWORK6, *(f"{host}/32" for host in hosts)]
+    inside += [f"{topology.twin(host)}/128" for host in hosts]
+    routes = tuple(
+        rows.Route(cidr, rows.Action.STEER, "uid-1", "egress-sample") for cidr in ("0.0.0.0/0", "::/0")
+    )
     return {
-        subjects.routes("s1", 0): rows.Routes(policies=("egress-sample",), routes=(route,)),
+        subjects.routes("s1", 0): rows.Routes(policies=("egress-sample",), routes=routes),
         subjects.group("uid-1"): group or path_group(),
         subjects.peer("node1"): rows.Peer(addresses=("10.168.60.11",)),
         subjects.peer("node2"): rows.Peer(addresses=("10.168.60.12",)),
@@ -71,12 +78,16 @@ def shared_rows(group: rows.Group | None = None) -> dict[str, Message]:
 
 
 def node_rows(node: str, *, pod: str = "10.244.1.10", egress_ip: str = "10.168.60.100") -> dict[str, Message]:
-    """A node's own scope: node1 has the endpoint, node2 the slot."""
+    """A node's own scope, both families: node1 has the endpoint, node2 the slots."""
     if node == "node1":
-        endpoint = rows.Endpoint(ip=pod, set="s1", bucket=5, pod="default/mediabot")
-        return {subjects.endpoint(node, pod): endpoint}
-    egress = rows.Egress(egress_ip=egress_ip, interface="eth0", policies=("egress-sample",))
-    return {subjects.egress(node, SLOT): egress}
+        return {
+            subjects.endpoint(node, ip): rows.Endpoint(ip=ip, set="s1", bucket=5, pod="default/mediabot")
+            for ip in (pod, topology.twin(pod))
+        }
+    return {
+        subjects.egress(node, slot): rows.Egress(egress_ip=ip, interface="eth0", policies=("egress-sample",))
+        for slot, ip in ((SLOT, egress_ip), (SLOT + 1, topology.twin(egress_ip)))
+    }
 
 
 CONVERSATION = """
@@ -192,9 +203,9 @@ class Rig:
     def log(self, node: str) -> str:
         return (self.home / f"{node}.log").read_text()
 
-    def curl(self, pod: str, *, seconds: int = 3) -> str:
+    def curl(self, pod: str, *, seconds: int = 3, site: str = SITE) -> str:
         """The address that nginx saw, or empty if there was no answer."""
-        return self.lab.run(pod, "curl", "-s", "-m", str(seconds), SITE, check=False)
+        return self.lab.run(pod, "curl", "-s", "-m", str(seconds), site, check=False)
 
     def converse(self, pod: str) -> subprocess.Popen[bytes]:
         """One connection from `pod` that goes on until it breaks; `said(pod)` is what nginx saw."""

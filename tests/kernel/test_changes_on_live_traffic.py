@@ -116,12 +116,13 @@ async def test_a_nodes_network_is_reported_and_followed(rig: rigs.Rig) -> None:
     async with rigs.connected(rig) as (bus, plan):
         await _bring_up(rig, bus, plan)
         eth0 = next(each for each in await _interfaces(bus) if each.name == "eth0")
-        assert eth0.addresses == ("10.168.60.12/24", "10.168.60.100/24")
-        assert eth0.default_route == ("ipv4",)
+        assert eth0.addresses[:2] == ("10.168.60.12/24", "10.168.60.100/24")
+        assert eth0.addresses[2:] == ("fd00:10:168:60::12/64", "fd00:10:168:60::100/64")
+        assert eth0.default_route == ("ipv4", "ipv6")
         rig.lab.run("node2", "ip", "addr", "add", "10.168.60.101/24", "dev", "eth0")
         rig.lab.run("node2", "ip", "link", "property", "add", "dev", "eth0", "altname", "uplink-of-node2")
         async with asyncio.timeout(rigs.DEADLINE_S):
-            while eth0.addresses[-1] != "10.168.60.101/24" or eth0.alt_names != ("uplink-of-node2",):
+            while "10.168.60.101/24" not in eth0.addresses or eth0.alt_names != ("uplink-of-node2",):
                 await asyncio.sleep(0.02)
                 eth0 = next(each for each in await _interfaces(bus) if each.name == "eth0")
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 
 from ebbgate_bus.contracts import subjects
+from ebbgate_lab import topology
 from tests.kernel import rig as rigs
 
 EGRESS_IP, NODE_IP = "10.168.60.100", "10.168.60.11"
@@ -24,11 +25,11 @@ async def test_a_chosen_pod_leaves_with_the_egress_ip_and_the_other_with_its_nod
         assert rig.curl("mediabot") == NODE_IP
         revision = await _bring_up(rig, bus, plan)
         said = await rigs.applied(bus, "node2", revision)
-        assert said.slots == {"77": EGRESS_IP}
+        assert said.slots == {"77": EGRESS_IP, "78": topology.twin(EGRESS_IP)}
         assert said.problems == ()
-        assert rig.curl("mediabot") == EGRESS_IP
-        assert rig.curl("xwing") == NODE_IP
-        assert rig.curl("gozanti") == "10.168.60.12"
+        for pod, seen in (("mediabot", EGRESS_IP), ("xwing", NODE_IP), ("gozanti", "10.168.60.12")):
+            assert rig.curl(pod) == seen
+            assert rig.curl(pod, site=rigs.SITE6) == topology.twin(seen)
         assert rig.lab.leaks() == 0
 
 

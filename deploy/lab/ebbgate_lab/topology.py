@@ -1,9 +1,10 @@
 """Two nodes, their pods, a control host and an external host, as network namespaces joined by a bridge.
 
-Each node does what a CNI does: routes to pods, and masquerades pod traffic that leaves the cluster, with an
-nftables table of its own. The external host has no way back to pods, so a packet that left unmasqueraded is
-lost, and is counted there as a leak. Everything is named with a prefix, so that two labs can stand side by
-side, and `remove` also removes what a crashed run left. It must never touch the machine's own network.
+Dual stack: every address has an IPv6 twin (`twin`). Each node does what a CNI does: routes to pods, and
+masquerades pod traffic that leaves the cluster, with nftables tables of its own. The external host
+has no way back to pods, so a packet that left unmasqueraded is lost, and is counted there as a leak.
+Everything is named with a prefix, so that two labs can stand side by side, and `remove` also removes what a
+crashed run left. It must never touch the machine's own network.
 """
 
 import contextlib
@@ -21,23 +22,38 @@ UNDERLAY = "underlay"
 ROUTER = "10.168.60.1"
 NETNS = pathlib.Path("/run/netns")
 
-CNI_TABLE = f"""
-table ip cni {{
+POD_NETWORK6 = "fd00:10:244::/48"
+
+
+def twin(address: str) -> str:
+    """The IPv6 address beside an IPv4 one: 10.244.1.10 and fd00:10:244:1::10."""
+    *network, host = address.split(".")
+    return f"fd00:{':'.join(network)}::{host}"
+
+
+CNI_TABLE = "".join(
+    f"""
+table {family} cni {{
   chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
-    ip saddr {POD_NETWORK} ip daddr != {POD_NETWORK} masquerade
+    {family} saddr {pods} {family} daddr != {pods} masquerade
   }}
 }}
 """
-WITNESS_TABLE = f"""
-table ip witness {{
+    for family, pods in (("ip", POD_NETWORK), ("ip6", POD_NETWORK6))
+)
+WITNESS_TABLE = "".join(
+    f"""
+table {family} witness {{
   counter leaks {{ }}
   chain prerouting {{
     type filter hook prerouting priority raw; policy accept;
-    ip saddr {POD_NETWORK} counter name leaks
+    {family} saddr {pods} counter name leaks
   }}
 }}
 """
+    for family, pods in (("ip", POD_NETWORK), ("ip6", POD_NETWORK6))
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,14 +148,17 @@ class Topology:
 
     def leaks(self) -> int:
         """Packets that reached the external host with a pod's own address."""
-        out = self.run("external", "nft", "list", "counter", "ip", "witness", "leaks")
-        return int(out.split("packets", 1)[1].split()[0])
+        listings = (
+            self.run("external", "nft", "list", "counter", family, "witness", "leaks")
+            for family in ("ip", "ip6")
+        )
+        return sum(int(listing.split("packets", 1)[1].split()[0]) for listing in listings)
 
     def _settle(self, name: str) -> None:
         """Forwarding as on a node; IPv6 addresses are there at once, without a second of "tentative"."""
         forward = int(any(host.name == name and host.pod_cidr for host in self.hosts))
         settings = [f"net.ipv4.ip_forward={forward}", "net.ipv4.conf.all.rp_filter=0"]
-        settings.append("net.ipv6.conf.default.accept_dad=0")
+        settings += ["net.ipv6.conf.default.accept_dad=0", f"net.ipv6.conf.all.forwarding={forward}"]
         self.run(name, "sysctl", "-qw", *settings)
         self._batch_in(name, ["link set lo up"])
 
@@ -154,8 +173,10 @@ class Topology:
         return [
             f"link add {device} type veth peer name eth0 netns {self.prefix}{pod.name}",
             f"addr add {_router_of(pod)}/32 dev {device}",
+            f"addr add {twin(_router_of(pod))}/128 dev {device} nodad",
             f"link set {device} up",
             f"route add {pod.address}/32 dev {device}",
+            f"route add {twin(pod.address)}/128 dev {device}",
         ]
 
     def _batch_in(self, name: str, lines: Sequence[str]) -> None:
@@ -181,27 +202,40 @@ def _bridge() -> list[str]:
     return [
         "link add bridge0 type bridge forward_delay 0 stp_state 0",
         f"addr add {ROUTER}/24 dev bridge0",
+        f"addr add {twin(ROUTER)}/64 dev bridge0 nodad",
         "link set bridge0 up",
     ]
 
 
 def _host_lines(host: Host, hosts: Sequence[Host]) -> list[str]:
     lines = [f"addr add {address}/24 dev eth0" for address in host.addresses]
+    # The kernel puts the newest IPv6 address first; the first of ours is to be the first.
+    lines += [f"addr add {twin(address)}/64 dev eth0 nodad" for address in reversed(host.addresses)]
     lines.append("link set eth0 up")
     if host.pod_cidr:
-        lines.append(f"route add default via {ROUTER}")
-        others = [other for other in hosts if other.pod_cidr and other is not host]
-        lines += [f"route add {other.pod_cidr} via {other.addresses[0]}" for other in others]
+        lines += [f"route add default via {ROUTER}", f"route add default via {twin(ROUTER)}"]
+        for other in hosts:
+            if other.pod_cidr and other is not host:
+                lines.append(f"route add {other.pod_cidr} via {other.addresses[0]}")
+                lines.append(f"route add {twin_cidr(other.pod_cidr)} via {twin(other.addresses[0])}")
     return lines
+
+
+def twin_cidr(cidr: str) -> str:
+    """Of a /24: the /64 of its addresses' twins."""
+    return f"{twin(cidr.split('/')[0])}/64"
 
 
 def _inside_pod(pod: Pod) -> list[str]:
     router = _router_of(pod)
     return [
         f"addr add {pod.address}/32 dev eth0",
+        f"addr add {twin(pod.address)}/128 dev eth0 nodad",
         "link set eth0 up",
         f"route add {router} dev eth0 scope link",
         f"route add default via {router}",
+        f"route add {twin(router)} dev eth0",
+        f"route add default via {twin(router)}",
     ]
 
 

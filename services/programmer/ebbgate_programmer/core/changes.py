@@ -177,19 +177,28 @@ def diff(desired: KernelState, actual: KernelState, chains: tuple[firewall.Chain
 
     `chains`: the static nft part whose signature is `desired.chains`.
     """
+    guarded = _guarded(desired, actual)
     return [
-        *_firewall(desired, actual, chains),
-        *_machinery(desired, actual),
-        *_rows(desired, actual),
-        *_leftovers(desired, actual),
+        *([SetFirewall(chains, guarded)] if guarded is not actual else []),
+        *_machinery(desired, guarded),
+        *_rows(desired, actual, guarded),
+        *_leftovers(desired, guarded),
     ]
 
 
-def _firewall(desired: KernelState, actual: KernelState, chains: tuple[firewall.Chain, ...]) -> list[Change]:
-    """Guards first, with the elements that are there: those of the plan come when their time has come."""
+def _guarded(desired: KernelState, actual: KernelState) -> KernelState:
+    """`actual` after the nft tables were made anew, if they have to be. Guards come first, and cover all pods
+    that are to be covered: who hasn't been looked up yet is dropped and not let out. The other elements come
+    when their time has come.
+    """
     if desired.chains == actual.chains:
-        return []
-    return [SetFirewall(chains, actual)]
+        return actual
+    return msgspec.structs.replace(
+        actual,
+        chains=desired.chains,
+        covered=actual.covered | desired.covered,
+        cluster=cidrs.collapse(actual.cluster | desired.cluster),
+    )
 
 
 def _machinery(desired: KernelState, actual: KernelState) -> list[Change]:
@@ -237,8 +246,9 @@ def _differs_for_good(desired: Device, actual: Device) -> bool:
     return (desired.mac, desired.form) != (actual.mac, actual.form)
 
 
-def _rows(desired: KernelState, actual: KernelState) -> list[Change]:
-    opened, covering, closed = _stages(desired, actual)
+def _rows(desired: KernelState, actual: KernelState, guarded: KernelState) -> list[Change]:
+    """`actual`: what connections began under; `guarded`: what is there now."""
+    opened, covering, closed = _stages(desired, guarded)
     after = msgspec.structs.replace(
         actual,
         covered=desired.covered,
@@ -259,7 +269,7 @@ def _rows(desired: KernelState, actual: KernelState) -> list[Change]:
         *_put(Map.PEER, dict.fromkeys(sorted(desired.peers - actual.peers)), {}),
         *_put(Map.CLUSTER, dict.fromkeys(sorted(desired.internal - actual.internal)), {}),
         *_put(Map.EGRESS, dict.fromkeys(sorted(desired.sources - actual.sources)), {}),
-        *_update(actual, opened),
+        *_update(guarded, opened),
         *_drop(Map.PATH, desired.paths, closed_paths),
         *_put(Map.PATH, desired.paths, actual.paths),
         *_put(Map.ROUTE, _specific_first(desired.routes), actual.routes),

@@ -35,19 +35,21 @@ def parse(listings: list[bytes]) -> Read:
         lines += _rule_lines([item["rule"] for item in objects if "rule" in item])
         for item in objects:
             _read_object(item, lines, held)
-    egress = {marks.field_of(mark): at for mark, at in _of_both(held, "egress")}
     lines += _guard_faults(held)
+    # Both tables say the same; where one is gone the other still knows, and nothing is forgotten.
+    pairs = [*(item["concat"] for item in _found(held, "leaving")), *_found(held, "egress")]
     return Read(
         chains=tuple(sorted(lines)),
-        covered=frozenset(_of_both(held, "covered")),
-        cluster=_networks(_of_both(held, "cluster")),
-        egress=egress,
-        uplinks={marks.field_of(slot): marks.field_of(way) for slot, way in _of_both(held, "uplinks")},
+        covered=frozenset(_found(held, "covered")),
+        cluster=_networks(_found(held, "cluster")),
+        egress={marks.field_of(mark): at for mark, at in pairs},
+        uplinks={marks.field_of(slot): marks.field_of(way) for slot, way in _found(held, "uplinks")},
     )
 
 
-def _of_both(held: Held, name: str) -> list[Any]:
-    return [item for family in firewall.FAMILIES for item in held.get((family, _MAIN, name), [])]
+def _found(held: Held, name: str) -> list[Any]:
+    """In whichever tables."""
+    return [item for place, items in held.items() if place[2] == name for item in items]
 
 
 def _read_object(item: dict[str, Any], lines: list[str], held: Held) -> None:

@@ -1,0 +1,116 @@
+"""Each thing of ours taken away, one by one, under traffic and with nobody there to repair it: nothing leaks.
+
+The programmer is killed first, so that the hole stays open as long as the test looks into it. What the pod
+sends then has the egress IP or goes nowhere; afterwards a programmer comes and all is as it was.
+"""
+
+import asyncio
+
+import pytest
+
+from ebbgate_lab import topology
+from ebbgate_programmer.core import firewall, layout, places
+from tests.kernel import rig as rigs
+
+EGRESS_IP = "10.168.60.100"
+NODES = ("node1", "node2")
+TRIES = 3
+REPAIR_S = 20.0
+
+_WITNESS = "".join(
+    f"""
+table {family} wrong {{
+  counter sources {{ }}
+  chain prerouting {{
+    type filter hook prerouting priority raw; policy accept;
+    tcp dport 80 {family} saddr != {wanted} counter name sources
+  }}
+}}
+"""
+    for family, wanted in (("ip", EGRESS_IP), ("ip6", topology.twin(EGRESS_IP)))
+)
+_CHAINS = sorted({(chain.table, chain.name) for chain in firewall.chains(places.PORT)})
+_SETS = sorted({("map" if ":" in each.form else "set", each.table, each.name) for each in firewall.SETS})
+
+
+def _both(text: str) -> str:
+    return f"nft {text.format(ip='ip')}; nft {text.format(ip='ip6')}"
+
+
+_DAMAGES = {
+    **{
+        f"table {name}": _both(f"delete table {{ip}} {name}") for name in (places.NFT_TABLE, places.NFT_GUARD)
+    },
+    **{f"chain {table} {name}": _both(f"flush chain {{ip}} {table} {name}") for table, name in _CHAINS},
+    **{f"set {table} {name}": _both(f"flush {kind} {{ip}} {table} {name}") for kind, table, name in _SETS},
+    **{
+        f"rule {priority}": f"ip rule del priority {priority}; ip -6 rule del priority {priority}"
+        for priority in (places.PRIORITY_CLASSIFY, places.PRIORITY_STEER, places.PRIORITY_REPLY)
+    },
+    **{
+        f"routes of {table}": f"ip route flush table {table}; ip -6 route flush table {table}"
+        for table in (places.TABLE_CLASSIFY, places.TABLE_TUNNEL)
+    },
+    "route to the classifier": f"ip route del default table {places.TABLE_CLASSIFY} metric 1",
+    "route to the tunnel": f"ip route del default table {places.TABLE_TUNNEL} metric 1",
+    "device": f"ip link del {places.DEVICE}",
+    "device down": f"ip link set {places.DEVICE} down",
+    "all of nftables": "nft flush ruleset",
+    "guard": "for link in {pins}/guard_*_link; do bpftool link detach pinned $link; rm $link; done",
+    "encap": "bpftool link detach pinned {pins}/encap_link; rm {pins}/encap_link",
+    "decap": "bpftool link detach pinned {pins}/decap_link; rm {pins}/decap_link",
+    "pins": "rm {pins}/*",
+}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("node", NODES)
+async def test_whatever_is_taken_away_nothing_leaks_and_all_comes_back(rig: rigs.Rig, node: str) -> None:
+    async with rigs.connected(rig) as (bus, plan):
+        for each in NODES:
+            rig.start(each)
+        revision = await plan.scenario()
+        for each in NODES:
+            await rigs.applied(bus, each, revision)
+        rig.lab.run("external", "nft", "-f", "-", text=_WITNESS)
+        await _until_right(rig, "at first")
+        for what, damage in _DAMAGES.items():
+            await _suffer(rig, node, what, damage)
+
+
+async def _suffer(rig: rigs.Rig, node: str, what: str, damage: str) -> None:
+    pins = rig.pins(node) / f"v{layout.LAYOUT}"
+    rig.kill(node)
+    rig.lab.run(node, "sh", "-c", damage.replace("{pins}", str(pins)))
+    for _ in range(TRIES):
+        seen = await asyncio.gather(*(asyncio.to_thread(_ask, rig, site) for site in (rigs.SITE, rigs.SITE6)))
+        assert set(seen) <= {EGRESS_IP, topology.twin(EGRESS_IP), ""}, what
+    assert _wrong(rig) == 0, f"without {what} of {node} packets leave with another source"
+    if "ruleset" in damage:
+        rig.lab.run(node, "nft", "-f", "-", text=topology.CNI_TABLE)
+    ready = rig.log(node).count("programmer.ready")
+    rig.start(node)
+    await rigs.until(lambda: rig.log(node).count("programmer.ready") > ready, "all is put back")
+    await _until_right(rig, what)
+    assert _wrong(rig) == 0, f"while {what} of {node} came back packets left with another source"
+    assert rig.lab.leaks() == 0, what
+
+
+def _ask(rig: rigs.Rig, site: str) -> str:
+    return rig.lab.run("mediabot", "curl", "-s", "-m", "0.4", site, check=False)
+
+
+async def _until_right(rig: rigs.Rig, what: str) -> None:
+    async with asyncio.timeout(REPAIR_S):
+        for site, wanted in ((rigs.SITE, EGRESS_IP), (rigs.SITE6, topology.twin(EGRESS_IP))):
+            while await asyncio.to_thread(_ask, rig, site) != wanted:
+                assert _wrong(rig) == 0, what
+
+
+def _wrong(rig: rigs.Rig) -> int:
+    """Requests that came to nginx's port from another source than the egress IP."""
+    listings = [
+        rig.lab.run("external", "nft", "list", "counter", family, "wrong", "sources")
+        for family in ("ip", "ip6")
+    ]
+    return sum(int(listing.split("packets", 1)[1].split()[0]) for listing in listings)
