@@ -1,6 +1,7 @@
 """Rows become what the kernel must hold; what can't be read drops instead of leaking."""
 
 import msgspec
+import pytest
 
 from ebbgate_bus.contracts import codec, rows, subjects
 from ebbgate_bus.contracts.message import Message
@@ -50,6 +51,10 @@ def _shared(**changed: bytes) -> dict[str, Message | bytes]:
 def _endpoint(*, bucket: int = 0, ip: str = POD, set_id: str = "s1") -> dict[str, Message | bytes]:
     row = rows.Endpoint(ip=ip, set=set_id, bucket=bucket, pod="default/a")
     return {subjects.endpoint("node1", ip): row}
+
+
+def _row_of(ip: str, *, bucket: int = 0) -> rows.Endpoint:
+    return rows.Endpoint(ip=ip, set="s1", bucket=bucket, pod="default/b")
 
 
 def _lower(shared: dict[str, Message | bytes], own: dict[str, Message | bytes]) -> lowering.Lowered:
@@ -120,6 +125,39 @@ def test_an_endpoint_that_does_not_decode_drops_its_pod_and_no_other() -> None:
     answer = decisions.decide(decisions.Tables(lowered.state), "10.244.1.11", "8.8.8.8")
     assert answer == decisions.DROPPED
     assert _fate(lowered.state, "8.8.8.8").kind is decisions.Kind.TUNNEL
+
+
+@pytest.mark.parametrize(
+    ("subject", "row", "said"),
+    [
+        (subjects.endpoint("node1", "10.244.1.11"), _row_of("10.244.1.12"), "is about 10.244.1.12"),
+        (subjects.endpoint("node1", "10.244.1.11"), _row_of("10.244.1.11", bucket=64), "bucket 64"),
+        (subjects.endpoint("node1", "fd00::0:1"), _row_of("fd00::0:1"), "is not written as fd00::1"),
+        (subjects.endpoint("node1", "pod"), _row_of("pod"), "is not an IP address"),
+        (subjects.egress("node1", 7), rows.Egress(egress_ip="10.0.0.1"), "'7' is not a slot"),
+        (subjects.egress("node1", 16), rows.Egress(egress_ip="10.0.0"), "is not an IP address"),
+        (subjects.peer("node9"), rows.Peer(addresses=("10.0.0.1", "?")), "'?' is not an IP address"),
+        (subjects.cluster("10.0.0.1/8"), rows.Cluster(cidr="10.0.0.1/8"), "has host bits set"),
+    ],
+)
+def test_a_row_that_cannot_be_is_refused_by_name_and_costs_no_other(
+    subject: str, row: Message, said: str
+) -> None:
+    held = {subject: codec.encode(row)}
+    in_all = subject.startswith(subjects.ALL_SCOPE)
+    lowered = _lower(_shared() | (held if in_all else {}), _endpoint() | ({} if in_all else held))
+    (problem,) = lowered.problems
+    assert (problem.row, said in problem.reason) == (subject, True)
+    assert _fate(lowered.state, "8.8.8.8").kind is decisions.Kind.TUNNEL
+
+
+def test_a_set_with_a_route_that_cannot_be_drops_its_pods() -> None:
+    broken = rows.Routes(
+        policies=("p",), routes=(rows.Route("10.0.0.0/33", rows.Action.EXCLUDE, "uid-1", "p"),)
+    )
+    lowered = _lower(_shared(chunk=codec.encode(broken)), _endpoint())
+    assert _fate(lowered.state, "8.8.8.8") == decisions.DROPPED
+    assert any("10.0.0.0/33" in problem.reason for problem in lowered.problems)
 
 
 def test_an_ipv6_address_of_a_pod_is_covered_only_if_its_set_wants_ipv6() -> None:

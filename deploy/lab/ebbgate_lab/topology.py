@@ -9,6 +9,7 @@ crashed run left. It must never touch the machine's own network.
 
 import contextlib
 import dataclasses
+import ipaddress
 import os
 import pathlib
 import shutil
@@ -28,7 +29,7 @@ POD_NETWORK6 = "fd00:10:244::/48"
 def twin(address: str) -> str:
     """The IPv6 address beside an IPv4 one: 10.244.1.10 and fd00:10:244:1::10."""
     *network, host = address.split(".")
-    return f"fd00:{':'.join(network)}::{host}"
+    return str(ipaddress.IPv6Address(f"fd00:{':'.join(network)}::{host}"))
 
 
 CNI_TABLE = "".join(

@@ -13,7 +13,7 @@ import msgspec
 from ebbgate_bus.contracts import codec, rows, subjects
 from ebbgate_bus.contracts.message import Message
 from ebbgate_bus.contracts.reports import Problem
-from ebbgate_programmer.core import scopes
+from ebbgate_programmer.core import scopes, soundness
 
 RowT = TypeVar("RowT", bound=Message)
 
@@ -44,7 +44,7 @@ def read(node: str, shared: scopes.Agreed, own: scopes.Agreed) -> Desired:
     return Desired(
         node=node,
         endpoints=tuple(row for _, row in sorted(endpoints.items())),
-        blind=tuple(sorted(map(_id, blind))),
+        blind=tuple(sorted(filter(soundness.is_address, map(_id, blind)))),
         egress={int(_id(subject)): row for subject, row in sorted(egress.items())},
         sets=sets,
         groups=_groups(shared.rows, sets, problems),
@@ -68,19 +68,30 @@ def _by_kind(*held: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:
 def _decode(
     held: Mapping[str, bytes], form: type[RowT], problems: list[Problem]
 ) -> tuple[dict[str, RowT], list[str]]:
-    """The rows that decode, and the subjects of those that don't."""
+    """The rows that can be used, and the subjects of those that can't."""
     found: dict[str, RowT] = {}
     unread: list[str] = []
     for subject in sorted(held):
-        try:
-            row = codec.decode(subject, held[subject])
-        except codec.Undecodable as error:
-            problems.append(Problem(reason=str(error), row=subject))
+        row, why = _read(subject, held[subject])
+        if why:
+            problems.append(Problem(reason=why, row=subject))
             unread.append(subject)
-            continue
-        assert isinstance(row, form), subject
-        found[subject] = row
+        else:
+            assert isinstance(row, form), subject
+            found[subject] = row
     return found, unread
+
+
+def _read(subject: str, payload: bytes) -> tuple[object, str]:
+    """The row, and what is wrong with it."""
+    try:
+        row = codec.decode(subject, payload)
+    except codec.Undecodable as error:
+        return None, str(error)
+    name = subjects.parse(subject)
+    assert name is not None, subject
+    why = soundness.fault(name, row) if isinstance(row, Message) else ""
+    return row, f"{subject}: {why}" if why else ""
 
 
 def _sets(
