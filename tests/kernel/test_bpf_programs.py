@@ -240,12 +240,15 @@ def test_the_guard_lets_out_only_what_may_leave(
 def test_what_is_dropped_is_counted_by_reason_and_policy_and_told(
     loaded: kernel.Kernel, programs: dict[str, int]
 ) -> None:
-    before = loaded.counters()
+    before = loaded.counted(()).counters
     for packet in (("10.244.1.13", "8.8.8.8"), ("10.244.1.10", "192.0.2.9"), ("fd00::10", "2001:db8:9::1")):
         assert bpf.run_program(programs["classify"], _packet(*packet), _context(0))[0] == DROP
-    after = loaded.counters()
+    counted = loaded.counted(())
+    after = counted.counters
     gained = {name: after[name] - before[name] for name in after if after[name] != before[name]}
     assert gained == {"drop_no_endpoint": 1, "drop_no_egress_ip": 1, "drop_no_path": 1}
+    of_group = (lowering.group_id("uid-2", "ipv4"), layout.COUNTERS.index("drop_no_egress_ip"))
+    assert counted.groups[of_group].packets >= 1
 
 
 _TWINS = {

@@ -39,7 +39,9 @@ def _namespace(_machine: None) -> Iterator[None]:
 
 
 def _read() -> KernelState:
-    return KernelState(**msgspec.structs.asdict(firewall_reading.parse(nft.read())))
+    read = msgspec.structs.asdict(firewall_reading.parse(nft.read()))
+    assert set(read.pop("guards")) == {"unseen", "elsewhere", "unrouted", "source", "untranslated"}
+    return KernelState(**read)
 
 
 @pytest.mark.usefixtures("_namespace")

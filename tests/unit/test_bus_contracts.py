@@ -98,6 +98,31 @@ EXAMPLES: dict[str, Message] = {
         nodes_wanted=("node1", "node2"),
         nodes_programmed=("node1",),
     ),
+    subjects.stats("node-a"): reports.Stats(
+        node="node-a",
+        policies={
+            "egress-sample": reports.PolicyTraffic(
+                steered=reports.Traffic(12, 3456), connections=2, drops={"no_egress_ip": 3}
+            )
+        },
+        slots={
+            "77": reports.SlotTraffic(
+                egress_ip="192.0.2.100", policies=("egress-sample",), arrived=reports.Traffic(7, 890)
+            )
+        },
+        drops={"no_egress_ip": 3, "ports_exhausted": 1},
+    ),
+    subjects.dropped("node-a"): reports.Dropped(
+        node="node-a",
+        reason="no_egress_ip",
+        source="10.0.0.5",
+        destination="198.51.100.7",
+        protocol=6,
+        source_port=40000,
+        destination_port=443,
+        pod="default/pod-1",
+        policy="egress-sample",
+    ),
     subjects.beat("resolver", "host-a"): reports.Beat(service="resolver", name="host-a"),
 }
 
@@ -200,7 +225,10 @@ def test_hashes_see_the_borders_between_texts() -> None:
 def test_the_streams_keep_every_kind_that_is_kept() -> None:
     patterns = [pattern for stream in streams.STREAMS for pattern in stream.subjects]
     kept = [s for s in EXAMPLES if any(s.startswith(pattern.removesuffix(">")) for pattern in patterns)]
-    assert [s for s in EXAMPLES if s not in kept] == [subjects.beat("resolver", "host-a")]
+    assert [s for s in EXAMPLES if s not in kept] == [
+        subjects.dropped("node-a"),
+        subjects.beat("resolver", "host-a"),
+    ]
     assert streams.api_config(streams.PLAN, replicas=3)["num_replicas"] == 3
 
 

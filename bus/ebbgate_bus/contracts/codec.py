@@ -31,6 +31,8 @@ TYPES: dict[str, type[Message]] = {
     "plan.writer": rows.Writer,
     "status": reports.Applied,
     "verdict": reports.Verdict,
+    "stats": reports.Stats,
+    "drop": reports.Dropped,
     "beat": reports.Beat,
 }
 """Kind of subject (`subjects.Name.kind`) → what its payload is."""

@@ -81,6 +81,63 @@ class Verdict(Message, frozen=True):
     nodes_programmed: tuple[str, ...] = ()
 
 
+class Traffic(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """[packets, bytes], since the node's maps were made."""
+
+    packets: int = 0
+    bytes: int = 0
+
+
+class PolicyTraffic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Of a policy's pods on one node. `steered`: into the tunnel; `local`: out of this very node.
+    `connections`: those that began and were steered. `drops`: reason → packets.
+    """
+
+    steered: Traffic = Traffic()
+    local: Traffic = Traffic()
+    connections: int = 0
+    drops: dict[str, int] = {}
+
+
+class SlotTraffic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Of an egress IP on its gateway. `arrived`: by the tunnel, from pods on other nodes."""
+
+    egress_ip: str
+    policies: tuple[str, ...] = ()
+    arrived: Traffic = Traffic()
+
+
+class Stats(Message, frozen=True):
+    """What one node's kernel counted. `policies`: by name. `slots`: by number. `drops`: reason → packets of
+    the whole node, whatever the policy; the reasons are those of `Dropped`, and `ports_exhausted`: new
+    connections that found no free port, or no room in conntrack's table.
+    """
+
+    node: str
+    policies: dict[str, PolicyTraffic] = {}
+    slots: dict[str, SlotTraffic] = {}
+    drops: dict[str, int] = {}
+
+
+class Dropped(Message, frozen=True):
+    """One packet that a node dropped. Not stored, and not all are told: a node tells some fifty a second.
+
+    `reason`: no_gateway, no_egress_ip, route (the policy can't be served), no_endpoint (the pod isn't known
+    yet), unknown_peer, bad_vni, no_return, no_mark, not_ip, unrouted, unclassified, not_translated.
+    `protocol`: number. `source`: for unknown_peer the sender's address.
+    """
+
+    node: str
+    reason: str
+    source: str
+    destination: str
+    protocol: int = 0
+    source_port: int = 0
+    destination_port: int = 0
+    pod: str = ""
+    policy: str = ""
+
+
 class Beat(Message, frozen=True):
     """Liveness of one process of a service."""
 

@@ -87,6 +87,15 @@ def verdict(policy: str) -> str:
     return f"{ROOT}.verdict.{escape(policy)}"
 
 
+def stats(node: str) -> str:
+    return f"{ROOT}.stats.{escape(node)}"
+
+
+def dropped(node: str) -> str:
+    """Not stored, and so not on `live`."""
+    return f"{ROOT}.drop.{escape(node)}"
+
+
 def beat(service: str, name: str) -> str:
     return f"{ROOT}.beat.{service}.{escape(name)}"
 
@@ -130,7 +139,7 @@ def parse(subject: str) -> Name | None:
         return _parse_plan(tokens, ids)
     if family == "fact":
         return Name(f"fact.{tokens[0]}", ids[1:]) if len(tokens) >= 2 else None
-    if family in ("status", "verdict", "synced", "beat", "stats"):
+    if family in ("status", "verdict", "synced", "beat", "stats", "drop"):
         return Name(family, ids)
     return None
 

@@ -22,6 +22,7 @@ from ebbgate_programmer.core import (
     lowering,
     scopes,
     touching,
+    traffic,
 )
 from ebbgate_programmer.io import kernel, network, nft, objects, sysctls
 
@@ -37,6 +38,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     changes: tuple[str, ...] = ()
     drifted: bool = False
     took_ms: float = 0.0
+    names: traffic.Names = traffic.Names()
     problems: tuple[Problem, ...] = ()
 
 
@@ -96,6 +98,7 @@ class Installer:
             changes=tuple(changes.names(todo)),
             drifted=drifted,
             took_ms=round(took_ms, 3),
+            names=lowered.names,
             problems=tuple(problems),
         )
 
@@ -130,7 +133,8 @@ class Installer:
             if refusals and isinstance(change, changes.Put):
                 rest = changes.hold_back(rest, change, refusals)
                 problems += [
-                    applied.refusal(self._node, lowered.policies, key, reason) for key, reason in refusals
+                    applied.refusal(self._node, lowered.names.policies, key, reason)
+                    for key, reason in refusals
                 ]
         return problems
 

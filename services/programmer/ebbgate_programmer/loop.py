@@ -16,7 +16,7 @@ import msgspec
 
 from ebbgate_bus.contracts import codec, envelope, facts, reports, streams, subjects
 from ebbgate_bus.runtime import connection, follower, publisher, service, tracing
-from ebbgate_programmer import installer, settings
+from ebbgate_programmer import installer, settings, telling
 from ebbgate_programmer.core import applied, scopes
 from ebbgate_programmer.io import hints, kernel
 
@@ -54,6 +54,7 @@ class Programmer:
         made = await self._in_worker(
             lambda: kernel.Kernel(self._settings.pin_path, self._settings.bpf_object)
         )
+        self._telling = telling.Telling(self._node, self._bus, made)
         passes = installer.Installer(made, node=self._node, port=self._settings.port, drain=self._hints.drain)
         try:
             await self._reports.recall()
@@ -63,6 +64,8 @@ class Programmer:
                 tasks.create_task(self._reports.publish_for_ever())
                 for stream, subject in self._reports.subjects:
                     tasks.create_task(self._reports.mind(stream, subject, self._wake.set))
+                tasks.create_task(self._telling.stats_for_ever(self._in_worker))
+                tasks.create_task(self._telling.drops_for_ever())
                 tasks.create_task(service.keep_beating(self._bus, service="programmer", name=self._node))
         finally:
             self._hints.close()
@@ -111,6 +114,7 @@ class Programmer:
             self._wake.clear()
             agreed = scopes.pair(self._shared, self._own)
             outcome = await self._in_worker(functools.partial(passes.step, agreed, fresh=fresh))
+            self._telling.names = outcome.names
             self._reports.take(agreed, outcome, (self._shared.problem, self._own.problem))
             await self._until_woken()
 

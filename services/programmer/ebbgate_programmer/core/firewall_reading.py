@@ -18,6 +18,8 @@ class Read(msgspec.Struct, frozen=True, kw_only=True):
     covered: frozenset[str] = frozenset()
     cluster: frozenset[str] = frozenset()
     egress: dict[int, str] = {}
+    guards: dict[str, int] = {}
+    """Rule of the guard's table that counts → packets, both families together. Not a part of KernelState."""
     uplinks: dict[int, int] = {}
 
 
@@ -30,9 +32,12 @@ def parse(listings: list[bytes]) -> Read:
     """`listings`: one JSON text per table that exists."""
     lines: list[str] = []
     held: Held = {}
+    guards: dict[str, int] = {}
     for listing in listings:
         objects = msgspec.json.decode(listing)["nftables"]
-        lines += _rule_lines([item["rule"] for item in objects if "rule" in item])
+        rules = [item["rule"] for item in objects if "rule" in item]
+        lines += _rule_lines(rules)
+        _count(rules, guards)
         for item in objects:
             _read_object(item, lines, held)
     lines += _guard_faults(held)
@@ -43,6 +48,7 @@ def parse(listings: list[bytes]) -> Read:
         covered=frozenset(_found(held, "covered")),
         cluster=_networks(_found(held, "cluster")),
         egress={marks.field_of(mark): at for mark, at in pairs},
+        guards=guards,
         uplinks={marks.field_of(slot): marks.field_of(way) for slot, way in _found(held, "uplinks")},
     )
 
@@ -79,6 +85,14 @@ def _rule_lines(rules: list[dict[str, Any]]) -> list[str]:
         numbers[at] = number + 1
         lines.append(firewall.rule_line(at, number, rule.get("comment", "without comment")))
     return lines
+
+
+def _count(rules: list[dict[str, Any]], counts: dict[str, int]) -> None:
+    for rule in rules:
+        for expression in rule.get("expr", ()):
+            if "counter" in expression:
+                name = rule.get("comment", "").partition(":")[0]
+                counts[name] = counts.get(name, 0) + expression["counter"]["packets"]
 
 
 def _guard_faults(held: Held) -> list[str]:

@@ -12,7 +12,7 @@ import msgspec
 
 from ebbgate_bus.contracts import digests, rows
 from ebbgate_bus.contracts.reports import Problem
-from ebbgate_programmer.core import addresses, cidrs, firewall, marks, places, uplinks
+from ebbgate_programmer.core import addresses, cidrs, firewall, marks, places, traffic, uplinks
 from ebbgate_programmer.core.desired import Desired
 from ebbgate_programmer.core.kernelstate import (
     Action,
@@ -45,10 +45,10 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lowered(msgspec.Struct, frozen=True, kw_only=True):
-    """`policies`: group id → policy, to say whose a path is."""
+    """`names`: whose the numbers in `state` are."""
 
     state: KernelState
-    policies: Mapping[int, str] = {}
+    names: traffic.Names = traffic.Names()
     problems: tuple[Problem, ...] = ()
 
 
@@ -87,12 +87,19 @@ def lower(desired: Desired, environment: Environment) -> Lowered:
         sources=frozenset(egress.values()),
         peers=frozenset(desired.peers),
     )
-    policies = {group_id(uid, family): row.policy for uid, row in desired.groups.items() for family in _BOTH}
     problems = (*desired.problems, *_lacking(desired), *unknown, *leaving.problems)
-    return Lowered(state=state, policies=policies, problems=problems)
+    return Lowered(state=state, names=_names(desired), problems=problems)
 
 
-_BOTH = addresses.FAMILIES
+def _names(desired: Desired) -> traffic.Names:
+    families = addresses.FAMILIES
+    return traffic.Names(
+        policies={
+            group_id(uid, family): row.policy for uid, row in desired.groups.items() for family in families
+        },
+        pods={row.ip: row.pod for row in desired.endpoints},
+        slots=desired.egress,
+    )
 
 
 def static(environment: Environment, interfaces: Collection[str] = ()) -> KernelState:

@@ -66,6 +66,10 @@ def get(path: pathlib.Path) -> int:
     return call(_OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, 0), f"open {path}")
 
 
+def close(descriptor: int) -> None:
+    os.close(descriptor)
+
+
 def pin(descriptor: int, path: pathlib.Path) -> None:
     name = ctypes.create_string_buffer(os.fsencode(path))
     call(_OBJ_PIN, struct.pack("=QII", ctypes.addressof(name), descriptor, 0), f"pin {path}")
@@ -140,9 +144,13 @@ def _element(command: int, descriptor: int, addresses: tuple[int, int]) -> None:
     call(command, struct.pack("=IIQQQ", descriptor, 0, *addresses, 0), f"{names[command]} a map")
 
 
-def entries(descriptor: int) -> dict[bytes, bytes]:
-    """All of a hash or LPM map, by batches. Not a snapshot: its one writer is who reads it."""
+def entries(descriptor: int, *, copies: int = 1) -> dict[bytes, bytes]:
+    """All of a hash or LPM map, by batches. Not a snapshot: its one writer is who reads it.
+
+    `copies`: how many values there are for a key, in a map with one for each CPU.
+    """
     _, key_size, value_size, _ = map_form(descriptor)
+    value_size *= copies
     found: dict[bytes, bytes] = {}
     keys = ctypes.create_string_buffer(BATCH * key_size)
     values = ctypes.create_string_buffer(BATCH * value_size)

@@ -6,9 +6,7 @@ change needs and a KernelState can't hold (descriptors, remembered settings) is 
 
 import contextlib
 import functools
-import os
 import pathlib
-import struct
 from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
@@ -25,10 +23,12 @@ from ebbgate_programmer.core import (
     marks,
     places,
     touching,
+    traffic,
 )
 from ebbgate_programmer.io import (
     bpf,
     conntrack,
+    counts,
     interfaces,
     network,
     nft,
@@ -65,6 +65,7 @@ class Kernel:
         self.pins = objects.Pins(pin_path)
         self.source = source
         self.network = network.Network()
+        self._guards: dict[str, int] = {}
 
     def close(self) -> None:
         self.network.close()
@@ -80,6 +81,7 @@ class Kernel:
         self.pins.check()
         held = self._maps()
         tables = firewall_reading.parse(nft.read())
+        self._guards = tables.guards
         return kernelstate.KernelState(
             device=self.network.read_device(),
             programs=self.pins.installed(self.network.index()),
@@ -123,22 +125,16 @@ class Kernel:
         except OSError as error:
             raise Refused(f"{type(change).__name__}: {error}") from error
 
-    def counters(self) -> dict[str, int]:
-        """What the BPF programs counted since their maps were made, summed over CPUs."""
+    def counted(self, slots: Iterable[int]) -> traffic.Counted:
+        """What was counted since the maps were made, summed over CPUs; `slots`: those to be asked for. The
+        guards' counters are those of the last `read`.
+        """
         if not self.pins.have_maps():
-            return {}
-        processors = os.cpu_count() or 1
-        with contextlib.suppress(FileNotFoundError):
-            processors = _possible(pathlib.Path("/sys/devices/system/cpu/possible").read_text())
-        with bpf.opened(self.pins.path("counters")) as descriptor:
-            return {
-                name: sum(
-                    struct.unpack(
-                        f"={processors}Q", bpf.look_up(descriptor, struct.pack("=I", n), 8 * processors)
-                    )
-                )
-                for n, name in enumerate(layout.COUNTERS)
-            }
+            return traffic.Counted()
+        return counts.read(self.pins, slots, self._guards)
+
+    def forget_traffic(self, keys: Iterable[traffic.Key]) -> None:
+        counts.forget(self.pins, keys)
 
     def clean(self) -> None:
         """Nothing of ours afterwards; guards last, so that nothing leaks on the way."""
@@ -315,8 +311,3 @@ def _(change: changes.ForgetStale, kernel: Kernel) -> None:
 def _(change: changes.ForgetSlots, kernel: Kernel) -> None:
     for slot in change.slots:
         conntrack.remove(conntrack.of_mark(marks.mark_of(slot), marks.MASK))
-
-
-def _possible(text: str) -> int:
-    """How many CPUs `0-3,8` can be: per-CPU values have a place for each."""
-    return int(text.strip().split(",")[-1].split("-")[-1]) + 1

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import ctypes.util
 import errno
+import functools
 import hashlib
 import os
 import pathlib
@@ -205,7 +206,7 @@ def _attach(pinned: pathlib.Path, program: int, target: tuple[int, int]) -> None
 
 def _load(pins: Pins, source: pathlib.Path) -> dict[str, int]:
     """Descriptors of the loaded programs, pinned; the caller closes them."""
-    library = _libbpf()
+    library = libbpf()
     handle = library.bpf_object__open_file(os.fsencode(source), None)
     if not handle:
         raise Unloadable(f"{source} isn't a BPF object: {os.strerror(ctypes.get_errno())}")
@@ -233,7 +234,8 @@ def _check(code: int, verb: str) -> None:
         raise bpf.Refused(-code, f"{verb}: {os.strerror(-code)}{hint}")
 
 
-def _libbpf() -> ctypes.CDLL:
+@functools.cache
+def libbpf() -> ctypes.CDLL:
     try:
         library = ctypes.CDLL("libbpf.so.1", use_errno=True)
     except OSError as error:
@@ -246,6 +248,10 @@ def _libbpf() -> ctypes.CDLL:
     _declare(library.bpf_object__load, number, pointer)
     _declare(library.bpf_object__close, None, pointer)
     _declare(library.bpf_program__fd, number, pointer)
+    _declare(library.ring_buffer__new, pointer, number, pointer, pointer, pointer)
+    _declare(library.ring_buffer__epoll_fd, number, pointer)
+    _declare(library.ring_buffer__consume, number, pointer)
+    _declare(library.ring_buffer__free, None, pointer)
     # What it has to say it says on stderr, in the middle of our JSON lines; our exceptions carry the reason.
     library.libbpf_set_print(_SILENT)
     return library
