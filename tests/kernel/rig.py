@@ -159,6 +159,10 @@ class Rig:
         with (self.home / log).open("ab") as output:
             return subprocess.Popen(self.lab.inside(name, *argv), stdout=output, stderr=output, cwd=ROOT)
 
+    def add(self, process: subprocess.Popen[bytes]) -> None:
+        """One more to be ended with the rig."""
+        self._others.append(process)
+
     def start_nginx(self) -> None:
         configuration = self.home / "nginx.conf"
         configuration.write_text(NGINX.format(home=self.home))

@@ -173,8 +173,8 @@ class Topology:
         device = f"veth-{pod.name}"[:15]
         return [
             f"link add {device} type veth peer name eth0 netns {self.prefix}{pod.name}",
-            f"addr add {_router_of(pod)}/32 dev {device}",
-            f"addr add {twin(_router_of(pod))}/128 dev {device} nodad",
+            f"addr add {router_of(pod)}/32 dev {device}",
+            f"addr add {twin(router_of(pod))}/128 dev {device} nodad",
             f"link set {device} up",
             f"route add {pod.address}/32 dev {device}",
             f"route add {twin(pod.address)}/128 dev {device}",
@@ -228,7 +228,7 @@ def twin_cidr(cidr: str) -> str:
 
 
 def _inside_pod(pod: Pod) -> list[str]:
-    router = _router_of(pod)
+    router = router_of(pod)
     return [
         f"addr add {pod.address}/32 dev eth0",
         f"addr add {twin(pod.address)}/128 dev eth0 nodad",
@@ -240,6 +240,6 @@ def _inside_pod(pod: Pod) -> list[str]:
     ]
 
 
-def _router_of(pod: Pod) -> str:
+def router_of(pod: Pod) -> str:
     """The node's address on the pod's cable: the first of the pod's /24, on every cable the same."""
     return pod.address.rsplit(".", 1)[0] + ".1"
