@@ -29,6 +29,13 @@ SITE = "http://10.168.60.13/"
 SITE6 = f"http://[{topology.twin('10.168.60.13')}]/"
 DEADLINE_S = 15.0
 SLOT = 77
+OTHER_LAYOUT = """
+import sys
+from ebbgate_programmer.core import layout
+layout.LAYOUT = {}
+from ebbgate_programmer import __main__
+sys.exit(__main__.main())
+"""
 PROGRAMMER = (sys.executable, "-m", "ebbgate_programmer")
 
 NGINX = """
@@ -192,9 +199,12 @@ class Rig:
         )
         return (*PROGRAMMER, command, *options)
 
-    def start(self, node: str) -> None:
-        """The programmer of `node`, in its namespace."""
-        self.programmers[node] = self.start_in(node, *self.programmer(node, "run"), log=f"{node}.log")
+    def start(self, node: str, *, layout: int = 0) -> None:
+        """The programmer of `node`, in its namespace. `layout`: as a version with that one of maps."""
+        argv = self.programmer(node, "run")
+        if layout:
+            argv = (sys.executable, "-c", OTHER_LAYOUT.format(layout), *argv[len(PROGRAMMER) :])
+        self.programmers[node] = self.start_in(node, *argv, log=f"{node}.log")
 
     def kill(self, node: str, number: int = signal.SIGKILL) -> None:
         process = self.programmers.pop(node)

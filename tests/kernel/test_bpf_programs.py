@@ -12,7 +12,7 @@ import pytest
 
 from ebbgate_bus.contracts import rows
 from ebbgate_lab import topology
-from ebbgate_programmer.core import addresses, changes, decisions, desired, layout, lowering, marks
+from ebbgate_programmer.core import addresses, changes, decisions, desired, layout, lowering, marks, ordering
 from ebbgate_programmer.io import bpf, kernel, objects
 from tests.kernel import rig as rigs
 
@@ -90,7 +90,7 @@ def loaded(_machine: None) -> Iterator[kernel.Kernel]:
     with lab.entered("node1"):
         made = kernel.Kernel(pins, rigs.OBJECT)
         state = lowering.lower(PLAN, made.environment("node1", 19021)).state
-        for change in changes.diff(state, made.read(state.sysctls), ()):
+        for change in ordering.diff(state, made.read(state.sysctls), ()):
             if not isinstance(change, changes.SetFirewall | changes.UpdateSets):
                 made.apply(change)
         yield made

@@ -136,20 +136,6 @@ async def _interfaces(bus: connection.Bus) -> tuple[facts.Interface, ...]:
     return ()
 
 
-async def test_maps_of_another_layout_are_left_alone_and_reported(rig: rigs.Rig) -> None:
-    async with rigs.connected(rig) as (bus, plan):
-        await _bring_up(rig, bus, plan)
-        rig.kill("node1")
-        stranger = rig.pins("node1") / "v99"
-        stranger.mkdir()
-        rig.start("node1")
-        await rigs.until(lambda: "another layout" in rig.log("node1"), "says so")
-        assert rig.log("node1").count("another layout") == 1
-        await plan.publish({subjects.node_scope("node1"): {}})
-        assert rig.curl("mediabot") == EGRESS_IP
-        stranger.rmdir()
-
-
 async def test_a_row_that_does_not_decode_is_a_problem_and_stops_no_other(rig: rigs.Rig) -> None:
     async with rigs.connected(rig) as (bus, plan):
         await _bring_up(rig, bus, plan)

@@ -109,14 +109,26 @@ def _without_device(sysctls: dict[str, str]) -> dict[str, str]:
 
 
 @_take.register
-def _(change: changes.SetPrograms, kernel: FakeKernel) -> None:
+def _(change: changes.LoadPrograms, kernel: FakeKernel) -> None:
+    kernel.write(loaded=change.object_hash)
+
+
+@_take.register
+def _(change: changes.AttachPrograms, kernel: FakeKernel) -> None:
     assert kernel.state.device is not None
+    assert kernel.state.loaded == change.object_hash, "no such program to attach"
     kernel.write(programs=change.object_hash)
 
 
 @_take.register
+def _(change: changes.RemoveLayouts, kernel: FakeKernel) -> None:
+    assert kernel.state.programs == kernel.state.loaded, "the others are still in use"
+    kernel.write(others=kernel.state.others - set(change.names))
+
+
+@_take.register
 def _(change: changes.SetGuards, kernel: FakeKernel) -> None:
-    assert kernel.state.programs, "no program to attach"
+    assert kernel.state.loaded, "no program to attach"
     kernel.write(guarded=frozenset(change.interfaces))
 
 
@@ -130,7 +142,7 @@ def _(change: changes.SetSysctl, kernel: FakeKernel) -> None:
 def _(change: changes.AddWay, kernel: FakeKernel) -> None:
     way = change.way
     assert way.device != places.DEVICE or kernel.state.device is not None, "ENODEV"
-    assert not way.program or kernel.state.programs, "no program to put in a route"
+    assert not way.program or kernel.state.loaded, "no program to put in a route"
     blackholes = {(each.family, each.table) for each in kernel.state.ways if not each.device}
     assert not way.device or (way.family, way.table) in blackholes, "nothing stands behind the route"
     others = frozenset(each for each in kernel.state.ways if each.place != way.place)

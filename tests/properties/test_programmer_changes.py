@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from ebbgate_bus.contracts import rows
 from ebbgate_programmer.core import (
     addresses,
-    changes,
     connections,
     decisions,
     desired,
     firewall,
     lowering,
+    ordering,
     uplinks,
 )
 from ebbgate_programmer.core.kernelstate import KernelState
@@ -121,7 +121,7 @@ states = st.builds(lambda plan, place: lowering.lower(plan, place).state, plans,
 damaged = st.builds(
     lambda state, kind: _damage(state, kind),
     states,
-    st.sampled_from(["nothing", "none", "device", "tables", "rules", "maps", "guards"]),
+    st.sampled_from(["nothing", "none", "device", "tables", "rules", "maps", "guards", "layout"]),
 )
 
 
@@ -132,6 +132,17 @@ def _damage(state: KernelState, kind: str) -> KernelState:
         "device": {"device": None, "ways": device_ways, "programs": "", "sysctls": {}},
         "tables": {"chains": (), "covered": frozenset(), "cluster": frozenset(), "egress": {}, "uplinks": {}},
         "rules": {"rules": frozenset(list(state.rules)[1:])},
+        "layout": {
+            "loaded": "",
+            "programs": "",
+            "others": frozenset({"v1"}),
+            "endpoints": {},
+            "routes": {},
+            "paths": {},
+            "peers": frozenset(),
+            "internal": frozenset(),
+            "sources": frozenset(),
+        },
         "maps": {"routes": {}, "paths": {}, "peers": frozenset(), "internal": frozenset()},
         "guards": {"guarded": frozenset(), "sources": frozenset()},
     }
@@ -144,9 +155,9 @@ def test_carrying_out_the_difference_makes_actual_what_was_desired(
     wanted: KernelState, held: KernelState
 ) -> None:
     kernel = fake_kernel.FakeKernel(held)
-    kernel.apply(changes.diff(wanted, held, CHAINS))
+    kernel.apply(ordering.diff(wanted, held, CHAINS))
     assert kernel.state == wanted or _only_sysctls_left(kernel.state, wanted)
-    assert changes.diff(wanted, kernel.state, CHAINS) == []
+    assert ordering.diff(wanted, kernel.state, CHAINS) == []
 
 
 def _only_sysctls_left(held: KernelState, wanted: KernelState) -> bool:
@@ -160,7 +171,7 @@ def _only_sysctls_left(held: KernelState, wanted: KernelState) -> bool:
 @given(states)
 @settings(max_examples=examples.count(20), deadline=None)
 def test_what_is_in_place_needs_no_change(wanted: KernelState) -> None:
-    assert changes.diff(wanted, wanted, CHAINS) == []
+    assert ordering.diff(wanted, wanted, CHAINS) == []
 
 
 @given(states, states)
@@ -172,7 +183,7 @@ def test_every_intermediate_state_is_old_or_new_or_drops(wanted: KernelState, he
         for (pod, target), answers in allowed.items():
             assert fake_kernel.fate(state, pod, target) in answers, (pod, target)
 
-    fake_kernel.FakeKernel(held, watch).apply(changes.diff(wanted, held, CHAINS))
+    fake_kernel.FakeKernel(held, watch).apply(ordering.diff(wanted, held, CHAINS))
 
 
 @given(states, states)
@@ -191,7 +202,7 @@ def test_the_guard_at_the_uplinks_never_takes_what_is_left_alone_before_and_afte
         for pod, target in kept:
             assert not fake_kernel.is_stopped(state, pod, target), (pod, target)
 
-    fake_kernel.FakeKernel(held, watch).apply(changes.diff(wanted, held, CHAINS))
+    fake_kernel.FakeKernel(held, watch).apply(ordering.diff(wanted, held, CHAINS))
 
 
 def _allowed(wanted: KernelState, held: KernelState, pod: str, target: str) -> set[decisions.Decision]:
@@ -208,7 +219,7 @@ def test_every_pod_whose_packets_change_their_fate_has_its_connections_looked_at
     wanted: KernelState, held: KernelState
 ) -> None:
     kernel = fake_kernel.FakeKernel(held)
-    kernel.apply(changes.diff(wanted, held, CHAINS))
+    kernel.apply(ordering.diff(wanted, held, CHAINS))
     looked_at = {pod for change in kernel.forgotten for pod in change.pods}
     old, new = decisions.Tables(held), decisions.Tables(wanted)
     changed = {pod for pod, target in PACKETS if not connections.survives(old, new, pod, target)}
@@ -221,7 +232,7 @@ def test_connections_of_every_slot_that_lost_its_address_are_forgotten(
     wanted: KernelState, held: KernelState
 ) -> None:
     kernel = fake_kernel.FakeKernel(held)
-    kernel.apply(changes.diff(wanted, held, CHAINS))
+    kernel.apply(ordering.diff(wanted, held, CHAINS))
     assert set(kernel.forgotten_slots) == {s for s, ip in held.egress.items() if wanted.egress.get(s) != ip}
 
 

@@ -2,7 +2,16 @@
 
 import pytest
 
-from ebbgate_programmer.core import addresses, changes, connections, decisions, firewall, lowering, marks
+from ebbgate_programmer.core import (
+    addresses,
+    changes,
+    connections,
+    decisions,
+    firewall,
+    lowering,
+    marks,
+    ordering,
+)
 from ebbgate_programmer.core.kernelstate import (
     Action,
     EndpointValue,
@@ -85,6 +94,6 @@ def test_a_connection_is_stale_if_its_mark_is_not_its_fates(target: str, field: 
 
 def test_bootstrap_sets_guards_first_and_covers_pods_last() -> None:
     wanted = lowering.static(lowering.Environment(node="node1", object_hash="ab"), ["eth0"])
-    todo = changes.names(changes.diff(wanted, KernelState(), firewall.chains(19021)))
+    todo = changes.names(ordering.diff(wanted, KernelState(), firewall.chains(19021)))
     assert todo[0] == "SetFirewall"
     assert todo.index("AddRule") > max(number for number, name in enumerate(todo) if name == "AddWay")

@@ -20,6 +20,7 @@ from ebbgate_programmer.core import (
     firewall,
     kernelstate,
     lowering,
+    ordering,
     scopes,
     touching,
     traffic,
@@ -27,7 +28,7 @@ from ebbgate_programmer.core import (
 from ebbgate_programmer.io import kernel, network, nft, objects, sysctls
 
 Pair = tuple[scopes.Agreed, scopes.Agreed]
-Unreadable = (objects.OtherLayout, objects.Unloadable, nft.Refused, network.Refused, OSError)
+Unreadable = (objects.Foreign, objects.Unloadable, nft.Refused, network.Refused, OSError)
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +77,7 @@ class Installer:
         lowered = lowering.lower(desired.read(self._node, *agreed), environment)
         if fresh or self._held is None or self._held.sysctls.keys() != lowered.state.sysctls.keys():
             self._held = self._kernel.read(lowered.state.sysctls)
-        todo = changes.diff(lowered.state, self._held, self._chains)
+        todo = ordering.diff(lowered.state, self._held, self._chains)
         drifted = bool(todo) and lowered.state == self._settled
         stale = () if self._started else (changes.ForgetStale(tuple(lowered.state.covered), lowered.state),)
         problems = [
@@ -88,7 +89,7 @@ class Installer:
         took_ms = (time.monotonic() - began) * 1000
         if todo:
             self._held = self._read_back(self._held, todo, problems, lowered)
-        lacking = changes.diff(lowered.state, self._held, self._chains)
+        lacking = ordering.diff(lowered.state, self._held, self._chains)
         self._settled = None if lacking else lowered.state
         if lacking and len(problems) == len(lowered.problems):
             problems.append(Problem(reason=f"not as written: {', '.join(changes.names(lacking))}"))

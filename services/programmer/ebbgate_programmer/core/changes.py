@@ -1,21 +1,15 @@
-"""Changes: the ordered difference actual → desired. Order is what this module is about.
+"""Changes: what can be done to a kernel, one thing each. The difference actual → desired is a list of them.
 
-No prefix of the list may send a packet to a wrong egress IP or out unchanged: each intermediate state gives
-every packet its old fate, its new one, or none. Guards come first and go last; whatever is looked up comes
-before what points to it, and goes after it; connections are forgotten when the new fate is in force:
-
-    guards → blackholes, device, programs, sysctls, routes, rules → peers, egress, cluster → paths → routes →
-    endpoints → covered → connections → endpoints, routes, paths → egress, its connections → peers, cluster →
-    rules, routes
+Which, and in which order, is `ordering`'s business. Here are also their consequences: what may go on after
+the kernel refused one.
 """
 
 import enum
-from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Iterable
 
 import msgspec
 
-from ebbgate_programmer.core import cidrs, connections, firewall, places
+from ebbgate_programmer.core import firewall
 from ebbgate_programmer.core.kernelstate import (
     Device,
     EndpointValue,
@@ -27,11 +21,6 @@ from ebbgate_programmer.core.kernelstate import (
     Rule,
     Way,
 )
-
-_DEVICE_FILTER = places.rp_filter(places.DEVICE)
-
-KeyT = TypeVar("KeyT")
-ValueT = TypeVar("ValueT")
 
 
 class Map(enum.Enum):
@@ -74,10 +63,22 @@ class SetDevice(msgspec.Struct, frozen=True):
     replace: bool
 
 
-class SetPrograms(msgspec.Struct, frozen=True):
-    """The programs of the object, loaded if need be, in place on the device."""
+class LoadPrograms(msgspec.Struct, frozen=True):
+    """Maps and programs of the object, pinned; no packet meets them yet."""
 
     object_hash: str
+
+
+class AttachPrograms(msgspec.Struct, frozen=True):
+    """The pinned programs, in place on the device: in the stead of others, packet by packet."""
+
+    object_hash: str
+
+
+class RemoveLayouts(msgspec.Struct, frozen=True):
+    """Maps and programs of other versions of ours, which no packet meets any more."""
+
+    names: tuple[str, ...]
 
 
 class SetGuards(msgspec.Struct, frozen=True):
@@ -153,7 +154,9 @@ Change = (
     SetFirewall
     | UpdateSets
     | SetDevice
-    | SetPrograms
+    | LoadPrograms
+    | AttachPrograms
+    | RemoveLayouts
     | SetGuards
     | SetSysctl
     | AddWay
@@ -172,151 +175,6 @@ Refusals = tuple[tuple[Key, str], ...]
 """Entries of a Put that the kernel wouldn't take, and why."""
 
 
-def diff(desired: KernelState, actual: KernelState, chains: tuple[firewall.Chain, ...]) -> list[Change]:
-    """What turns `actual` into `desired`, in the only order that is safe. Empty if they agree.
-
-    `chains`: the static nft part whose signature is `desired.chains`.
-    """
-    guarded = _guarded(desired, actual)
-    return [
-        *([SetFirewall(chains, guarded)] if guarded is not actual else []),
-        *_machinery(desired, guarded),
-        *_rows(desired, actual, guarded),
-        *_leftovers(desired, guarded),
-    ]
-
-
-def _guarded(desired: KernelState, actual: KernelState) -> KernelState:
-    """`actual` after the nft tables were made anew, if they have to be. Guards come first, and cover all pods
-    that are to be covered: who hasn't been looked up yet is dropped and not let out. The other elements come
-    when their time has come.
-    """
-    if desired.chains == actual.chains:
-        return actual
-    return msgspec.structs.replace(
-        actual,
-        chains=desired.chains,
-        covered=actual.covered | desired.covered,
-        cluster=cidrs.collapse(actual.cluster | desired.cluster),
-    )
-
-
-def _machinery(desired: KernelState, actual: KernelState) -> list[Change]:
-    """Device, programs, sysctls, routes, rules. Blackholes before everything they stand behind."""
-    assert desired.device is not None
-    changes: list[Change] = []
-    replaced = _is_replaced(desired, actual)
-    added = sorted(desired.ways - _standing(desired, actual), key=lambda way: (bool(way.device), way))
-    changes += [AddWay(way) for way in added if not way.device]
-    if desired.device != actual.device:
-        changes.append(SetDevice(desired.device, replace=replaced and actual.device is not None))
-    exchanged = replaced or desired.programs != actual.programs
-    if exchanged:
-        changes.append(SetPrograms(desired.programs))
-    if exchanged or desired.guarded != actual.guarded:
-        changes.append(SetGuards(tuple(sorted(desired.guarded))))
-    for path, value in sorted(desired.sysctls.items()):
-        if actual.sysctls.get(path) != value or (replaced and path == _DEVICE_FILTER):
-            changes.append(SetSysctl(path, value))
-    changes += [AddWay(way) for way in added if way.device]
-    return [*changes, *(AddRule(rule) for rule in sorted(desired.rules - actual.rules))]
-
-
-def _leftovers(desired: KernelState, actual: KernelState) -> list[Change]:
-    """Rules and routes that nothing leads to any more; last, as marks may have led there until now."""
-    kept = {way.place for way in desired.ways}
-    stray = [way for way in sorted(_standing(desired, actual) - desired.ways) if way.place not in kept]
-    rules = [RemoveRule(rule) for rule in sorted(actual.rules - desired.rules)]
-    return [*rules, *(RemoveWay(way) for way in stray)]
-
-
-def _is_replaced(desired: KernelState, actual: KernelState) -> bool:
-    assert desired.device is not None
-    return actual.device is None or _differs_for_good(desired.device, actual.device)
-
-
-def _standing(desired: KernelState, actual: KernelState) -> frozenset[Way]:
-    """With a device that is replaced go its routes: what was read of them won't be there."""
-    if not _is_replaced(desired, actual):
-        return actual.ways
-    return frozenset(way for way in actual.ways if way.device != places.DEVICE)
-
-
-def _differs_for_good(desired: Device, actual: Device) -> bool:
-    return (desired.mac, desired.form) != (actual.mac, actual.form)
-
-
-def _rows(desired: KernelState, actual: KernelState, guarded: KernelState) -> list[Change]:
-    """`actual`: what connections began under; `guarded`: what is there now."""
-    opened, covering, closed = _stages(desired, guarded)
-    after = msgspec.structs.replace(
-        actual,
-        covered=desired.covered,
-        cluster=desired.cluster,
-        endpoints=desired.endpoints,
-        routes=desired.routes,
-        paths=desired.paths,
-    )
-    pods = connections.affected(after, actual)
-    # A path that is gone though still asked for must drop, and do so before new routes lead to it.
-    asked = _asked(desired)
-    closed_paths = {key: path for key, path in actual.paths.items() if key in asked}
-    other_paths = {key: path for key, path in actual.paths.items() if key not in asked}
-    # So must a pod that stays covered without a look-up, before cluster CIDRs go out from under its old one.
-    lost = {pod: at for pod, at in actual.endpoints.items() if pod in desired.covered}
-    left = {pod: at for pod, at in actual.endpoints.items() if pod not in desired.covered}
-    return [
-        *_put(Map.PEER, dict.fromkeys(sorted(desired.peers - actual.peers)), {}),
-        *_put(Map.CLUSTER, dict.fromkeys(sorted(desired.internal - actual.internal)), {}),
-        *_put(Map.EGRESS, dict.fromkeys(sorted(desired.sources - actual.sources)), {}),
-        *_update(guarded, opened),
-        *_drop(Map.PATH, desired.paths, closed_paths),
-        *_put(Map.PATH, desired.paths, actual.paths),
-        *_put(Map.ROUTE, _specific_first(desired.routes), actual.routes),
-        *_put(Map.ENDPOINT, desired.endpoints, actual.endpoints),
-        *_drop(Map.ENDPOINT, desired.endpoints, lost),
-        *_update(opened, covering),
-        *([ForgetPods(pods, actual, after)] if pods else []),
-        *_drop(Map.ENDPOINT, desired.endpoints, left),
-        *_drop(Map.ROUTE, desired.routes, _general_first(actual.routes)),
-        *_drop(Map.PATH, desired.paths, other_paths),
-        *_update(covering, closed),
-        # After the element is gone: a packet between can't begin the connection again with the old address.
-        *_forget_slots(desired, actual),
-        *_drop(Map.EGRESS, dict.fromkeys(desired.sources), dict.fromkeys(sorted(actual.sources))),
-        *_drop(Map.CLUSTER, dict.fromkeys(desired.internal), dict.fromkeys(sorted(actual.internal))),
-        *_drop(Map.PEER, dict.fromkeys(desired.peers), dict.fromkeys(sorted(actual.peers))),
-    ]
-
-
-def _stages(desired: KernelState, actual: KernelState) -> tuple[KernelState, KernelState, KernelState]:
-    """nft's sets in three steps: egress and cluster CIDRs in; covered, and cluster CIDRs out, once look-ups
-    are there; at the end egress out. A destination that was and will be left alone is so throughout.
-    """
-    opened = msgspec.structs.replace(
-        actual,
-        egress={**actual.egress, **desired.egress},
-        uplinks={**actual.uplinks, **desired.uplinks},
-        cluster=cidrs.collapse(actual.cluster | desired.cluster),
-    )
-    covering = msgspec.structs.replace(opened, covered=desired.covered, cluster=desired.cluster)
-    closed = msgspec.structs.replace(covering, egress=desired.egress, uplinks=desired.uplinks)
-    return opened, covering, closed
-
-
-def _forget_slots(desired: KernelState, actual: KernelState) -> list[Change]:
-    changed = sorted(slot for slot, ip in actual.egress.items() if desired.egress.get(slot) != ip)
-    return [ForgetSlots(tuple(changed))] if changed else []
-
-
-def _asked(state: KernelState) -> set[PathKey]:
-    """Paths that packets of local pods are looked up by."""
-    groups: dict[int, set[int]] = {}
-    for key, value in state.routes.items():
-        groups.setdefault(key.set, set()).add(value.group)
-    return {PathKey(group, at.bucket) for at in state.endpoints.values() for group in groups.get(at.set, ())}
-
-
 def may_go_on(change: Change) -> bool:
     """Whether what follows `change` is still safe when the kernel refused it as a whole.
 
@@ -324,7 +182,8 @@ def may_go_on(change: Change) -> bool:
     So can a setting: a strict rp_filter drops, and where /proc/sys can't be written it may be loose already.
     """
     return isinstance(
-        change, SetSysctl | Drop | ForgetPods | ForgetStale | ForgetSlots | RemoveWay | RemoveRule
+        change,
+        SetSysctl | Drop | ForgetPods | ForgetStale | ForgetSlots | RemoveWay | RemoveRule | RemoveLayouts,
     )
 
 
@@ -348,29 +207,6 @@ def hold_back(rest: Iterable[Change], refused: Put, refusals: Refusals) -> list[
 
 def _is_of(value: Value, sets: set[int]) -> bool:
     return isinstance(value, EndpointValue) and value.set in sets
-
-
-def _put(which: Map, desired: Mapping[KeyT, ValueT], actual: Mapping[KeyT, ValueT]) -> list[Change]:
-    entries = [(key, value) for key, value in desired.items() if key not in actual or actual[key] != value]
-    return [Put(which, tuple(entries))] if entries else []  # type: ignore[arg-type]
-
-
-def _drop(which: Map, desired: Mapping[KeyT, ValueT], actual: Mapping[KeyT, ValueT]) -> list[Change]:
-    keys = [key for key in actual if key not in desired]
-    return [Drop(which, tuple(keys))] if keys else []  # type: ignore[arg-type]
-
-
-def _specific_first(routes: Mapping[RouteKey, RouteValue]) -> dict[RouteKey, RouteValue]:
-    return dict(sorted(routes.items(), key=lambda item: -item[0].length))
-
-
-def _general_first(routes: Mapping[RouteKey, RouteValue]) -> dict[RouteKey, RouteValue]:
-    return dict(sorted(routes.items(), key=lambda item: item[0].length))
-
-
-def _update(before: KernelState, after: KernelState) -> list[Change]:
-    removed, added = firewall.elements_between(before, after)
-    return [UpdateSets(removed, added)] if removed or added else []
 
 
 def names(changes: Iterable[Change]) -> list[str]:

@@ -95,8 +95,9 @@ class PathValue(msgspec.Struct, frozen=True, gc=False):
 
 
 class KernelState(msgspec.Struct, frozen=True, kw_only=True):
-    """`programs`: hash of the object whose programs are in place, all of them, or empty. `guarded`: the
-    interfaces that the guard is attached to.
+    """`loaded`: hash of the object whose programs are pinned, all of them, or empty. `programs`: the same, if
+    they are attached to the device. `guarded`: the interfaces that the guard is attached to. `others`: map
+    layouts of other versions of ours that are still pinned.
 
     `chains`: signature lines of the static nftables part (`firewall.signature`). `sysctls`: those we set, by
     path under /proc/sys. `egress`: slot → egress IP. `uplinks`: slot → class, where traffic doesn't leave by
@@ -104,7 +105,9 @@ class KernelState(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     device: Device | None = None
+    loaded: str = ""
     programs: str = ""
+    others: frozenset[str] = frozenset()
     guarded: frozenset[str] = frozenset()
     sysctls: dict[str, str] = {}
     rules: frozenset[Rule] = frozenset()

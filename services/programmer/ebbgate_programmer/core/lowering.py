@@ -107,6 +107,7 @@ def static(environment: Environment, interfaces: Collection[str] = ()) -> Kernel
     loose = [places.DEVICE, *interfaces]
     return KernelState(
         device=device(environment),
+        loaded=environment.object_hash,
         programs=environment.object_hash,
         guarded=frozenset(
             name for name, uplink in environment.ethernet.items() if uplink.is_default or name in interfaces

@@ -77,14 +77,16 @@ class Kernel:
         return interfaces.read()
 
     def read(self, settings: Iterable[str] = ()) -> kernelstate.KernelState:
-        """All that is ours. `settings`: the sysctls somebody wants to know of. Raises objects.OtherLayout."""
+        """All that is ours. `settings`: the sysctls somebody wants to know of. Raises objects.Foreign."""
         self.pins.check()
-        held = self._maps()
+        held, loaded = self._maps(), self.pins.loaded()
         tables = firewall_reading.parse(nft.read())
         self._guards = tables.guards
         return kernelstate.KernelState(
             device=self.network.read_device(),
-            programs=self.pins.installed(self.network.index()),
+            loaded=loaded,
+            programs=loaded if self.pins.are_attached(self.network.index()) else "",
+            others=self.pins.others(),
             guarded=frozenset(filter(None, map(self.network.name, self.pins.guarded()))),
             sysctls={path: sysctls.read(path) for path in settings},
             rules=self.network.read_rules(),
@@ -224,8 +226,18 @@ def _(change: changes.SetDevice, kernel: Kernel) -> None:
 
 
 @_apply.register
-def _(change: changes.SetPrograms, kernel: Kernel) -> None:
-    objects.install(kernel.pins, kernel.source, kernel.network.index())
+def _(change: changes.LoadPrograms, kernel: Kernel) -> None:
+    objects.load(kernel.pins, kernel.source)
+
+
+@_apply.register
+def _(change: changes.AttachPrograms, kernel: Kernel) -> None:
+    objects.attach(kernel.pins, kernel.network.index())
+
+
+@_apply.register
+def _(change: changes.RemoveLayouts, kernel: Kernel) -> None:
+    kernel.pins.remove_layouts(change.names)
 
 
 @_apply.register

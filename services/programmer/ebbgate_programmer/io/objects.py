@@ -56,8 +56,8 @@ def object_hash(path: pathlib.Path) -> str:
         raise Unloadable(f"no BPF object at {path}: build it with `make bpf` ({error.strerror})") from error
 
 
-class OtherLayout(Exception):
-    """What is pinned was made by a version whose maps this one can't read."""
+class Foreign(Exception):
+    """What is pinned under our names isn't ours."""
 
 
 class Pins:
@@ -84,16 +84,17 @@ class Pins:
         return all(self.path(name).exists() for name in MAPS)
 
     def check(self) -> None:
-        """Raises OtherLayout unless all that is pinned under the root is of this layout, or nothing is."""
-        others = [each.name for each in self.root.glob("v*") if each != self.directory]
-        for name in MAPS:
-            if self.path(name).exists() and self._sizes(name) != _SIZES[name]:
-                others.append(f"{self.directory.name}/{name}")
-        if others:
-            raise OtherLayout(
-                f"{self.root} holds maps of another layout ({', '.join(sorted(others))}): the kernel stays "
-                "as it is; drain the node and run `clean` with the version that made them"
+        """Raises Foreign if what is pinned under our names isn't ours."""
+        strange = [name for name in MAPS if self.path(name).exists() and self._sizes(name) != _SIZES[name]]
+        if strange:
+            raise Foreign(
+                f"{self.directory} holds maps of another form ({', '.join(strange)}), which "
+                "no version of ours makes: the kernel stays as it is; run `clean`, or remove them by hand"
             )
+
+    def others(self) -> frozenset[str]:
+        """Names of the folders of other layouts."""
+        return frozenset(each.name for each in self.root.glob("v*") if each != self.directory)
 
     def _sizes(self, name: str) -> tuple[int, int]:
         with bpf.opened(self.path(name)) as descriptor:
@@ -109,25 +110,30 @@ class Pins:
             _, *ids, _, number = layout.META.unpack(bpf.look_up(descriptor, _KEY_0, layout.META.size))
         return ids, number
 
-    def installed(self, index: int) -> str:
-        """Hash of the object all of whose programs are pinned, and attached to device `index` where they
-        belong there; else empty.
-        """
+    def loaded(self) -> str:
+        """Hash of the object all of whose maps and programs are pinned; else empty."""
         if not self.have_maps():
             return ""
         ids, number = self.meta()
-        wanted = dict(zip(PROGRAMS, ids, strict=True))
         try:
-            pinned = all(self._pinned_id(name) == wanted[name] for name in PROGRAMS)
-            attached = all(
-                self._target(self.link(name)) == (wanted[name], index, attach_type)
+            pinned = [self._pinned_id(name) for name in PROGRAMS]
+        except bpf.Refused as error:
+            if error.errno != errno.ENOENT:
+                raise
+            return ""
+        return f"{number:016x}" if pinned == ids else ""
+
+    def are_attached(self, index: int) -> bool:
+        """Whether the pinned programs are attached to device `index`, where they belong there."""
+        try:
+            return all(
+                self._target(self.link(name)) == (self._pinned_id(name), index, attach_type)
                 for name, attach_type in _LINKS.items()
             )
         except bpf.Refused as error:
             if error.errno != errno.ENOENT:
                 raise
-            return ""
-        return f"{number:016x}" if pinned and attached else ""
+            return False
 
     def guarded(self) -> frozenset[int]:
         """Indexes of the interfaces that the pinned guard is attached to."""
@@ -146,31 +152,29 @@ class Pins:
             return bpf.link_target(descriptor)
 
     def remove(self) -> None:
-        """Every pin of ours, of this layout and older ones; with them maps, links and programs."""
-        if not self.root.exists():
-            return
-        for directory in self.root.glob("v*"):
-            for pinned in directory.iterdir():
-                pinned.unlink()
-            directory.rmdir()
+        """Every pin of ours, of this layout and others; with them maps, links and programs."""
+        self.remove_layouts(each.name for each in self.root.glob("v*"))
         with contextlib.suppress(OSError):
             self.root.rmdir()
 
+    def remove_layouts(self, names: Iterable[str]) -> None:
+        for name in names:
+            for pinned in (self.root / name).iterdir():
+                pinned.unlink()
+            (self.root / name).rmdir()
 
-def install(pins: Pins, source: pathlib.Path, index: int) -> None:
-    """Maps pinned, the programs of `source` loaded and put in place on device `index`, in this order:
-    new programs replace old ones in their links, packet by packet, and only then is the change written down.
+
+def load(pins: Pins, source: pathlib.Path) -> None:
+    """Maps and programs of `source` pinned, and then written down. What a version of another layout remembers
+    in maps of the same form is taken over.
     """
-    number = int(object_hash(source), 16)
     pins.directory.mkdir(parents=True, exist_ok=True)
-    if pins.have_maps() and pins.meta()[1] == number and all(pins.path(name).exists() for name in PROGRAMS):
-        descriptors = {name: bpf.get(pins.path(name)) for name in PROGRAMS}
-    else:
-        descriptors = _load(pins, source)
+    descriptors = _load(pins, source)
     try:
-        for name, attach_type in _LINKS.items():
-            _attach(pins.link(name), descriptors[name], (index, attach_type))
+        for name in _CARRIED:
+            _carry_over(pins, name)
         ids = [bpf.program_id(descriptors[name]) for name in PROGRAMS]
+        number = int(object_hash(source), 16)
         with bpf.opened(pins.path("meta")) as descriptor:
             bpf.put(descriptor, _KEY_0, layout.META.pack(layout.LAYOUT, *ids, 0, number))
     finally:
@@ -178,30 +182,62 @@ def install(pins: Pins, source: pathlib.Path, index: int) -> None:
             os.close(descriptor)
 
 
+_CARRIED = ("returns", "remembered")
+"""Not made from rows: where answers go, and settings as they were before us."""
+
+
+def _carry_over(pins: Pins, name: str) -> None:
+    for other in pins.others():
+        if not (old := pins.root / other / name).exists():
+            continue
+        with bpf.opened(old) as source, bpf.opened(pins.path(name)) as target:
+            if bpf.map_form(source)[:3] == bpf.map_form(target)[:3]:
+                for key, value in bpf.entries(source).items():
+                    bpf.put(target, key, value)
+
+
+def attach(pins: Pins, index: int) -> None:
+    """The pinned programs, in place on device `index`; new ones replace old ones in their links."""
+    for name, attach_type in _LINKS.items():
+        with bpf.opened(pins.path(name)) as program:
+            _attach(pins, pins.link(name), program, (index, attach_type))
+
+
 def guard(pins: Pins, indexes: Iterable[int]) -> None:
     """The pinned guard is attached to these interfaces, and to no others."""
     wanted = {pins.guard_link(index): index for index in indexes}
     with bpf.opened(pins.path(_GUARD)) as program:
         for pinned, index in wanted.items():
-            _attach(pinned, program, (index, bpf.TCX_EGRESS))
+            _attach(pins, pinned, program, (index, bpf.TCX_EGRESS))
     for pinned in pins.guard_links():
         if pinned not in wanted:
             pinned.unlink()
 
 
-def _attach(pinned: pathlib.Path, program: int, target: tuple[int, int]) -> None:
-    if pinned.exists():
-        with bpf.opened(pinned) as link:
-            if bpf.link_target(link)[1:] == target:
-                bpf.update_link(link, program)
-                return
-        # Its device is gone: the kernel let go of it, only the pin is left.
-        pinned.unlink()
+def _attach(pins: Pins, pinned: pathlib.Path, program: int, target: tuple[int, int]) -> None:
+    """Into the link that is there, be it another layout's: no packet goes between."""
+    for place in (pinned, *(pins.root / other / pinned.name for other in sorted(pins.others()))):
+        if place.exists() and _exchange(place, program, target):
+            if place != pinned:
+                with bpf.opened(place) as link:
+                    bpf.pin(link, pinned)
+                place.unlink()
+            return
+    # Its device is gone: the kernel let go of it, only the pin is left.
+    pinned.unlink(missing_ok=True)
     link = bpf.create_link(program, *target)
     try:
         bpf.pin(link, pinned)
     finally:
         os.close(link)
+
+
+def _exchange(pinned: pathlib.Path, program: int, target: tuple[int, int]) -> bool:
+    with bpf.opened(pinned) as link:
+        if bpf.link_target(link)[1:] != target:
+            return False
+        bpf.update_link(link, program)
+        return True
 
 
 def _load(pins: Pins, source: pathlib.Path) -> dict[str, int]:

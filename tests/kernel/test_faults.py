@@ -1,0 +1,163 @@
+"""Each call to the kernel fails once, at each place: what is then there is safe, and the next pass mends it.
+
+The calls are those of the programmer's fingers: bpf(2), the nft program, netlink for sets, connections, links,
+routes and rules, and /proc/sys. Everything below them is the real kernel.
+"""
+
+import errno
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from ebbgate_bus.contracts import codec, rows, subjects
+from ebbgate_bus.contracts.message import Message
+from ebbgate_lab import topology
+from ebbgate_programmer import installer
+from ebbgate_programmer.core import decisions, scopes
+from ebbgate_programmer.core.kernelstate import KernelState
+from ebbgate_programmer.io import bpf, kernel, netlink, network, nft, nftsets, sysctls
+from tests.kernel import rig as rigs
+from tests.properties import fake_kernel
+
+PORT = 19021
+PODS = ("10.244.1.10", "10.244.1.11", topology.twin("10.244.1.10"))
+TARGETS = ("8.8.8.8", "192.0.2.7", "10.244.9.9", "2600::1", "2001:db8::7")
+PACKETS = [(pod, target) for pod in PODS for target in TARGETS if (":" in pod) == (":" in target)]
+STEER, EXCLUDE = rows.Action.STEER, rows.Action.EXCLUDE
+
+
+def _plan(routes: tuple[rows.Route, ...], slot: int, pods: dict[str, int]) -> installer.Pair:
+    """`pods`: address → bucket."""
+    shared = rigs.shared_rows(rigs.path_group(slot=slot)) | {
+        subjects.routes("s1", 0): rows.Routes(policies=("egress-sample",), routes=routes)
+    }
+    own: dict[str, Message] = {
+        subjects.endpoint("node1", ip): rows.Endpoint(ip=ip, set="s1", bucket=bucket, pod="default/a")
+        for ip, bucket in pods.items()
+    }
+    own[subjects.egress("node1", slot + 100)] = rows.Egress(
+        egress_ip=f"10.168.60.{slot}", interface="eth0", policies=("other",)
+    )
+    return _agreed(shared), _agreed(own)
+
+
+def _agreed(held: dict[str, Message]) -> scopes.Agreed:
+    commit = rows.Commit(epoch=1, revision=1, count=0, digest="")
+    return scopes.Agreed({subject: codec.encode(row) for subject, row in held.items()}, commit)
+
+
+def _route(cidr: str, action: rows.Action) -> rows.Route:
+    return rows.Route(cidr, action, "uid-1", "egress-sample")
+
+
+ONE = _plan((_route("0.0.0.0/0", STEER), _route("::/0", STEER)), 77, {PODS[0]: 1, PODS[2]: 1})
+OTHER = _plan(
+    (
+        _route("0.0.0.0/0", STEER),
+        _route("192.0.2.0/24", EXCLUDE),
+        _route("2001:db8::/32", STEER),
+    ),
+    88,
+    {PODS[0]: 2, PODS[1]: 1, PODS[2]: 1},
+)
+
+
+class Faults:
+    """Counts the calls to a function, and lets one of them fail."""
+
+    def __init__(self, original: Callable[..., Any], failure: Callable[[], object]) -> None:
+        self.calls = 0
+        self.failing = 0
+        self._original, self._failure = original, failure
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        self.calls += 1
+        return self._failure() if self.calls == self.failing else self._original(*arguments, **named)
+
+
+def _raising(make: Callable[[], Exception]) -> Callable[[], object]:
+    def fail() -> object:
+        raise make()
+
+    return fail
+
+
+CALLS: dict[str, tuple[object, str, Callable[[], object]]] = {
+    "bpf: no memory": (bpf, "call", _raising(lambda: bpf.Refused(errno.ENOMEM, "no memory"))),
+    "bpf: map full": (bpf, "put", _raising(lambda: bpf.Refused(errno.E2BIG, "Argument list too long"))),
+    "bpf: busy": (bpf, "remove", _raising(lambda: bpf.Refused(errno.EBUSY, "Device or resource busy"))),
+    "nft": (nft, "apply", _raising(lambda: nft.Refused("nft: No buffer space available"))),
+    "nft sets": (nftsets, "update", _raising(lambda: nftsets.Refused("nft sets: ENOBUFS"))),
+    "netlink dump": (netlink, "dump", _raising(lambda: netlink.Refused(errno.ENOBUFS, "no buffer space"))),
+    "netlink request": (
+        network,
+        "_asking",
+        _raising(lambda: network.Refused("route: (12, 'Cannot allocate memory')")),
+    ),
+    "sysctl": (sysctls, "write", _raising(lambda: PermissionError(errno.EACCES, "read-only"))),
+}
+
+
+@pytest.fixture
+def node(_machine: None) -> Iterator[kernel.Kernel]:
+    lab = topology.Topology("ebf-", hosts=topology.HOSTS[1:2], pods=())
+    lab.make()
+    with lab.entered("node1"):
+        made = kernel.Kernel(rigs.BPFFS / "ebf-test", rigs.OBJECT)
+        yield made
+        made.clean()
+        made.close()
+    lab.remove()
+    assert not pathlib.Path("/run/netns/ebf-node1").exists()
+
+
+def _installer(node: kernel.Kernel) -> installer.Installer:
+    return installer.Installer(node, node="node1", port=PORT, drain=lambda: None)
+
+
+def _held(outcome: installer.Outcome) -> KernelState:
+    assert outcome.held is not None, outcome.problems
+    return outcome.held
+
+
+def _settled(node: kernel.Kernel, plan: installer.Pair) -> KernelState:
+    outcome = _installer(node).step(plan, fresh=True)
+    assert outcome.problems == ()
+    return _held(outcome)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("what", CALLS)
+@pytest.mark.parametrize("start", ["nothing", "another plan"])
+def test_a_call_that_fails_once_at_any_place_leaks_nothing_and_is_mended(
+    node: kernel.Kernel, monkeypatch: pytest.MonkeyPatch, what: str, start: str
+) -> None:
+    place, name, failure = CALLS[what]
+    number, calls = 0, 1
+    while number < calls:
+        number += 1
+        before = _begin(node, start)
+        with monkeypatch.context() as patched:
+            faults = Faults(getattr(place, name), failure)
+            faults.failing = number
+            patched.setattr(place, name, faults)
+            passes = _installer(node)
+            passes.step(OTHER, fresh=True)
+            calls = max(calls, faults.calls)
+        between = node.read()
+        outcome = passes.step(OTHER, fresh=True)
+        assert outcome.problems == (), (what, number)
+        after = _held(outcome)
+        for packet in PACKETS:
+            allowed = {fake_kernel.fate(state, *packet) for state in (before, after)} | {decisions.DROPPED}
+            assert fake_kernel.fate(between, *packet) in allowed, (what, number, packet)
+    assert number >= 1
+
+
+def _begin(node: kernel.Kernel, start: str) -> KernelState:
+    if start == "nothing":
+        node.clean()
+        return node.read()
+    return _settled(node, ONE)
