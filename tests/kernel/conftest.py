@@ -19,8 +19,9 @@ def _machine() -> None:
 @pytest.fixture
 def rig(_machine: None, tmp_path: pathlib.Path) -> Iterator[rigs.Rig]:
     """Namespaces, nginx and nats-server; programmers are the test's to start."""
-    made = rigs.Rig(topology.Topology("ebk-"), tmp_path)
+    made = rigs.Rig(topology.Topology(rigs.prefix("k")), tmp_path)
     try:
+        made.remove_pins()
         made.lab.make()
         made.start_nginx()
         made.start_nats()

@@ -6,6 +6,7 @@ in the stream: nothing else of Ebbgate runs here.
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import pathlib
 import shutil
@@ -13,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from ebbgate_bus.contracts import codec, digests, reports, rows, streams, subjects
 from ebbgate_bus.contracts.envelope import Outgoing
@@ -29,6 +30,16 @@ SITE = "http://10.168.60.13/"
 SITE6 = f"http://[{topology.twin('10.168.60.13')}]/"
 DEADLINE_S = 15.0
 SLOT = 77
+
+
+def prefix(letter: str) -> str:
+    """Of namespaces and pins: another for each checkout and each worker, so that runs can stand side by side;
+    the same in the next run, which removes what this one left.
+    """
+    checkout = hashlib.blake2b(str(ROOT).encode(), digest_size=1).hexdigest()
+    return f"eb{letter}{checkout}{os.environ.get('PYTEST_XDIST_WORKER', '').removeprefix('gw')}-"
+
+
 OTHER_LAYOUT = """
 import sys
 from ebbgate_programmer.core import layout
@@ -199,9 +210,12 @@ class Rig:
         )
         return (*PROGRAMMER, command, *options)
 
-    def start(self, node: str, *, layout: int = 0) -> None:
-        """The programmer of `node`, in its namespace. `layout`: as a version with that one of maps."""
-        argv = self.programmer(node, "run")
+    def start(self, node: str, *, layout: int = 0, under: Sequence[str] = ()) -> None:
+        """The programmer of `node`, in its namespace.
+
+        `layout`: as a version with that one of maps. `under`: a command that runs it.
+        """
+        argv = (*under, *self.programmer(node, "run"))
         if layout:
             argv = (sys.executable, "-c", OTHER_LAYOUT.format(layout), *argv[len(PROGRAMMER) :])
         self.programmers[node] = self.start_in(node, *argv, log=f"{node}.log")
@@ -236,13 +250,19 @@ class Rig:
         # SIGTERM, not SIGKILL: nginx takes its worker with it.
         for process in (*self.programmers.values(), *self._others):
             process.terminate()
-            process.wait(DEADLINE_S)
+        for process in (*self.programmers.values(), *self._others):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(DEADLINE_S)
+            process.kill()
         for node in ("node1", "node2"):
             if self.lab.path(node).exists():
                 self.clean(node)
-        with contextlib.suppress(OSError):
-            (BPFFS / f"{self.lab.prefix}test").rmdir()
+        self.remove_pins()
         self.lab.remove()
+
+    def remove_pins(self) -> None:
+        """Also those of a run that was killed: its links would look like this one's."""
+        shutil.rmtree(BPFFS / f"{self.lab.prefix}test", ignore_errors=True)
 
 
 @contextlib.asynccontextmanager

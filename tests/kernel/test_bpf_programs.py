@@ -84,9 +84,9 @@ PLAN = desired.Desired(
 @pytest.fixture(scope="module")
 def loaded(_machine: None) -> Iterator[kernel.Kernel]:
     """The programs, with PLAN in their maps; in a namespace of its own."""
-    lab = topology.Topology("ebm-", hosts=topology.HOSTS[1:2], pods=())
+    lab = topology.Topology(rigs.prefix("m"), hosts=topology.HOSTS[1:2], pods=())
     lab.make()
-    pins = rigs.BPFFS / "ebm-test"
+    pins = rigs.BPFFS / f"{rigs.prefix('m')}test"
     with lab.entered("node1"):
         made = kernel.Kernel(pins, rigs.OBJECT)
         state = lowering.lower(PLAN, made.environment("node1", 19021)).state

@@ -103,10 +103,10 @@ CALLS: dict[str, tuple[object, str, Callable[[], object]]] = {
 
 @pytest.fixture
 def node(_machine: None) -> Iterator[kernel.Kernel]:
-    lab = topology.Topology("ebf-", hosts=topology.HOSTS[1:2], pods=())
+    lab = topology.Topology(rigs.prefix("f"), hosts=topology.HOSTS[1:2], pods=())
     lab.make()
     with lab.entered("node1"):
-        made = kernel.Kernel(rigs.BPFFS / "ebf-test", rigs.OBJECT)
+        made = kernel.Kernel(rigs.BPFFS / f"{rigs.prefix('f')}test", rigs.OBJECT)
         yield made
         made.clean()
         made.close()
@@ -159,7 +159,7 @@ def test_a_call_that_fails_once_at_any_place_leaks_nothing_and_is_mended(
 
 
 def _allowed(before: KernelState, after: KernelState) -> list[KernelState]:
-    """Old and new; and as a group's path is one value for all who are led to it, either by the other's paths."""
+    """Old and new; and, as a group's path is one value for all led to it, either by the other's paths."""
     egress = {**after.egress, **before.egress}
     sources = before.sources | after.sources
     mixed = [

@@ -10,6 +10,7 @@ from ebbgate_lab import topology
 from ebbgate_programmer.core import firewall, firewall_reading
 from ebbgate_programmer.core.kernelstate import KernelState
 from ebbgate_programmer.io import nft
+from tests.kernel import rig as rigs
 
 CHAINS = firewall.chains(19021)
 GOLDEN = pathlib.Path(__file__).with_name("firewall.nft")
@@ -31,7 +32,7 @@ OTHER = msgspec.structs.replace(
 
 @pytest.fixture
 def _namespace(_machine: None) -> Iterator[None]:
-    lab = topology.Topology("ebn-", hosts=topology.HOSTS[1:2], pods=())
+    lab = topology.Topology(rigs.prefix("n"), hosts=topology.HOSTS[1:2], pods=())
     lab.make()
     with lab.entered("node1"):
         yield

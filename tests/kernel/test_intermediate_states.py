@@ -27,7 +27,7 @@ CHAINS = firewall.chains(PORT)
 @pytest.fixture(scope="module")
 def node(_machine: None) -> Iterator[kernel.Kernel]:
     """A node with three uplinks, in a namespace that this thread is in."""
-    lab = topology.Topology("ebi-", hosts=topology.HOSTS[1:2], pods=())
+    lab = topology.Topology(rigs.prefix("i"), hosts=topology.HOSTS[1:2], pods=())
     lab.make()
     for name, address in (("eth1", "192.0.2.1/24"), ("eth2", "198.51.100.1/24")):
         lab.run("node1", "ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}-end")
@@ -35,7 +35,7 @@ def node(_machine: None) -> Iterator[kernel.Kernel]:
         for end in (name, f"{name}-end"):
             lab.run("node1", "ip", "link", "set", end, "up")
     with lab.entered("node1"):
-        made = kernel.Kernel(rigs.BPFFS / "ebi-test", rigs.OBJECT)
+        made = kernel.Kernel(rigs.BPFFS / f"{rigs.prefix('i')}test", rigs.OBJECT)
         yield made
         made.clean()
         made.close()

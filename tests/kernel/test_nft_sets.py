@@ -9,8 +9,9 @@ import pytest
 from ebbgate_lab import namespaces
 from ebbgate_programmer.core import firewall, firewall_reading, kernelstate
 from ebbgate_programmer.io import nft, nftsets
+from tests.kernel import rig as rigs
 
-NETNS = "ebt-sets"
+NETNS = f"{rigs.prefix('t')}sets"
 
 
 @pytest.fixture

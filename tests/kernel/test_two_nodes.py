@@ -2,10 +2,13 @@
 
 import asyncio
 import signal
+import struct
 import subprocess
 
 from ebbgate_bus.contracts import subjects
 from ebbgate_lab import topology
+from ebbgate_programmer.core import layout
+from ebbgate_programmer.io import bpf
 from tests.kernel import rig as rigs
 
 EGRESS_IP, NODE_IP = "10.168.60.100", "10.168.60.11"
@@ -61,14 +64,14 @@ async def test_a_killed_programmer_leaves_traffic_alone_and_its_restart_writes_n
         assert rig.curl("mediabot") == EGRESS_IP
         await bus.flush()
         watchers = {node: _watch(rig, node) for node in ("node1", "node2")}
-        ids = _bpf_ids()
+        ids = {node: _bpf_ids(rig, node) for node in watchers}
         logged = {node: rig.log(node).count("plan.applied") for node in watchers}
         said = {node: await rigs.applied(bus, node, revision) for node in watchers}
         for node in watchers:
             rig.start(node)
             await rigs.until(lambda n=node: rig.log(n).count("plan.applied") > logged[n], "restarted")  # type: ignore[misc]
         assert rig.curl("mediabot") == EGRESS_IP
-        assert _bpf_ids() == ids
+        assert {node: _bpf_ids(rig, node) for node in watchers} == ids
         for node, monitors in watchers.items():
             assert _seen(monitors) == "", f"{node} wrote"
             assert await rigs.applied(bus, node, revision) == said[node]
@@ -91,10 +94,13 @@ def _seen(monitors: list[subprocess.Popen[bytes]]) -> str:
     return "".join(texts)
 
 
-def _bpf_ids() -> str:
-    programs = subprocess.run(["bpftool", "-j", "prog", "show"], capture_output=True, text=True, check=True)
-    links = subprocess.run(["bpftool", "-j", "link", "show"], capture_output=True, text=True, check=True)
-    return programs.stdout + links.stdout
+def _bpf_ids(rig: rigs.Rig, node: str) -> dict[str, int]:
+    """Of all that is pinned: maps, programs and links. What is made anew has another."""
+    found = {}
+    for pinned in (rig.pins(node) / f"v{layout.LAYOUT}").iterdir():
+        with bpf.opened(pinned) as descriptor:
+            found[pinned.name] = int(struct.unpack("=II", bpf.info(descriptor, 8, pinned.name))[1])
+    return found
 
 
 async def test_what_others_take_away_is_put_back_and_never_leaks(rig: rigs.Rig) -> None:

@@ -198,14 +198,14 @@ static __always_inline bool may_tell(void)
 /* A function of its own so that the struct is in the BTF, where the test of its Python twin finds it. */
 static __noinline int send(struct drop *told)
 {
-	return told ? bpf_ringbuf_output(&drops, told, sizeof(*told), 0) : 0;
+	return bpf_ringbuf_output(&drops, told, sizeof(*told), 0);
 }
 
 static __noinline void tell(struct __sk_buff *skb, struct packet *packet, __u32 why)
 {
 	struct drop told = {};
 
-	if (!packet || !may_tell())
+	if (!may_tell())
 		return;
 	told.group = packet->group;
 	told.counter = why;
