@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 from hypothesis import strategies as st
 
 from ebbgate_bus.contracts import codec, facts, reports, subjects
@@ -10,7 +11,7 @@ from ebbgate_bus.contracts.message import Message
 from tests.unit import resolver_objects as objects
 
 NODES = ["n1", "n2", "n3"]
-_ip_numbers = st.integers(1, 4)
+_ip_numbers = st.integers(1, 3)
 
 
 @st.composite
@@ -32,7 +33,8 @@ def pods(draw: st.DrawFn) -> facts.Pod:
     number = draw(_ip_numbers)
     ips = draw(st.sampled_from([(), (f"10.1.0.{number}",), (f"10.1.0.{number}", f"fd00::{number}")]))
     labels = draw(st.sampled_from([{"app": "a"}, {"app": "b"}, {}]))
-    return objects.pod(draw(st.sampled_from("pqr")), draw(st.sampled_from([*NODES, "n9"])), *ips, **labels)
+    made = objects.pod(draw(st.sampled_from("pqr")), draw(st.sampled_from([*NODES, "n9"])), *ips, **labels)
+    return msgspec.structs.replace(made, created=draw(st.sampled_from(["", "2024-01-01T00:00:00Z"])))
 
 
 @st.composite

@@ -53,8 +53,9 @@ OF_NAMESPACE = st.sampled_from(
 
 @st.composite
 def pods(draw: st.DrawFn) -> facts.Pod:
-    number = draw(st.integers(1, 4))
-    ips = draw(st.sampled_from([(), (f"10.1.0.{number}",), (f"10.1.0.{number}", f"fd00::{number}")]))
+    number = draw(st.integers(1, 3))
+    four, six = f"10.1.0.{number}", f"fd00::{number}"
+    ips = draw(st.sampled_from([(), (four,), (four,), (four, six), (six, four)]))
     made = objects.pod(draw(NAMES), draw(NODES), *ips, **draw(LABELS))
     return msgspec.structs.replace(
         made,
@@ -62,6 +63,7 @@ def pods(draw: st.DrawFn) -> facts.Pod:
         uid=draw(st.sampled_from([made.uid, f"{made.uid}-2"])),
         phase=draw(st.sampled_from(["Running", "Running", "Pending", "Succeeded"])),
         host_network=draw(st.sampled_from([False, False, False, True])),
+        created=draw(st.sampled_from(["", "2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z"])),
     )
 
 

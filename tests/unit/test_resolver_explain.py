@@ -227,6 +227,16 @@ def test_a_node_that_is_behind_is_said() -> None:
     assert found.why[-1].text == "src has not applied the latest revision yet (8/8 of 9/0)"
 
 
+def test_a_newer_pod_has_the_address_though_no_policy_chooses_it() -> None:
+    newer = msgspec.structs.replace(POD, name="z", labels={}, created="2025-01-01T00:00:00Z")
+    older = msgspec.structs.replace(POD, created="2024-01-01T00:00:00Z")
+    policy = objects.policy("p", "20.0.0.0/8", selectors=[{"podSelector": {"matchLabels": {"app": "x"}}}])
+    found = told(GW, SRC, NET, policy, APPLIED, newer, pod=older)
+    assert found.outcome is Outcome.NOT_MATCHED
+    assert found.reason == "no policy chooses default/z, which has 10.1.0.1 now, and covers the destination"
+    assert found.why[0].text == "10.1.0.1 is also the address of default/a; its packets count as default/z's"
+
+
 def test_pods_are_found_by_name_and_by_address_and_near_names_are_offered() -> None:
     ended = msgspec.structs.replace(objects.pod("b", "src", "10.1.0.1"), phase="Failed")
     known: inventory.Inventory = objects.inventory_of(SRC, POD, ended)

@@ -90,7 +90,7 @@ def explain(seen: View, packet: Packet) -> Explanation:
     winner = _winner(claims)
     facts_ = Explanation(
         outcome=Outcome.NOT_MATCHED,
-        reason=owner.obstacle or "no policy chooses the pod and covers the destination",
+        reason=owner.obstacle or f"no policy chooses {_whom(owner, packet)} and covers the destination",
         pod=f"{packet.pod.namespace}/{packet.pod.name}",
         node=packet.pod.node,
         source=owner.ip,
@@ -103,6 +103,11 @@ def explain(seen: View, packet: Packet) -> Explanation:
     if not owner.obstacle and (reason := _in_cluster(seen, packet.destination)):
         return _beside_policies(facts_, Outcome.CLUSTER, reason)
     return facts_ if winner is None else _decided(seen, owner.pod, winner, facts_)
+
+
+def _whom(owner: explain_pods.Owner, packet: Packet) -> str:
+    is_own = owner.pod == packet.pod
+    return "the pod" if is_own else f"{owner.pod.namespace}/{owner.pod.name}, which has {owner.ip} now,"
 
 
 def _beside_policies(known: Explanation, outcome: Outcome, reason: str) -> Explanation:
@@ -119,7 +124,7 @@ def _owner(seen: View, packet: Packet) -> explain_pods.Owner:
     if not source and not explain_pods.obstacle(packet.pod, seen.known):
         name = {"ipv4": "IPv4", "ipv6": "IPv6"}[family]
         return explain_pods.Owner(packet.pod, obstacle=f"the pod has no {name} address")
-    return explain_pods.owner(packet.pod, source, seen.known, seen.versions.in_force)
+    return explain_pods.owner(packet.pod, source, seen.known)
 
 
 def _never(destination: addresses.Address) -> str:

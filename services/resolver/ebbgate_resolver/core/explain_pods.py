@@ -4,12 +4,11 @@ Leg: a part of `explain`. The rules are those of `endpoints`, found again by ask
 """
 
 import difflib
-from collections.abc import Mapping
 
 import msgspec
 
 from ebbgate_bus.contracts import facts
-from ebbgate_resolver.core import addresses, explain_policies, inventory, policies
+from ebbgate_resolver.core import addresses, inventory
 from ebbgate_resolver.core.explanation import Why
 
 
@@ -46,27 +45,20 @@ def source_of(pod: facts.Pod, family: str) -> str:
     return next((str(address) for address in parsed if addresses.family(address) == family), "")
 
 
-def owner(
-    pod: facts.Pod, ip: str, known: inventory.Inventory, in_force: Mapping[str, policies.Policy]
-) -> Owner:
-    """Who has `ip`, an address of the pod's, on the pod's node: of several the one with precedence among
-    those that a policy chooses.
+def owner(pod: facts.Pod, ip: str, known: inventory.Inventory) -> Owner:
+    """Who has `ip`, an address of the pod's, on the pod's node: of several the one with precedence, whether
+    a policy chooses it or not.
     """
     if reason := obstacle(pod, known):
         return Owner(pod, ip, reason)
     having = [each for each in known.pods.values() if each.node == pod.node and ip in each.ips]
-    sharing = [each for each in having if not obstacle(each, known) and _is_chosen(each, known, in_force)]
+    sharing = [each for each in having if not obstacle(each, known)]
     first = min(sharing, key=precedence, default=pod)
     others = {_name(each) for each in (*sharing, pod)} - {_name(first)}
     if not others:
         return Owner(first, ip)
     text = f"{ip} is also the address of {', '.join(sorted(others))}; its packets count as {_name(first)}'s"
     return Owner(first, ip, why=(Why(text),))
-
-
-def _is_chosen(pod: facts.Pod, known: inventory.Inventory, in_force: Mapping[str, policies.Policy]) -> bool:
-    able = (policy for policy in in_force.values() if policy.destinations)
-    return any(explain_policies.choosing(policy, pod, known) for policy in able)
 
 
 def _name(pod: facts.Pod) -> str:

@@ -2,7 +2,8 @@
 
 Leg: a part of Inventory → Rows. What a pod is asked for here, `endpoints.match` asks all pods for; the rows
 must be the same. Pods come in as keys that may have changed; rows, and who is counted where, change once per
-step, when all pods are placed, so that two pods that swap an address make one change.
+step, when all pods are placed, so that two pods that swap an address make one change. Claims to addresses are
+kept of all pods that count, chosen or not: that is what it takes to know at once whose an address is.
 """
 
 import bisect
@@ -17,12 +18,11 @@ PodKey = inventory.PodKey
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):
-    """Where a pod is: its set, its node, and the subjects of its addresses there. `pod`: namespace/name."""
+    """Where a pod is: its set (None: no policy chooses it), its node, the subjects of its addresses there."""
 
-    combination: sets.Combination
+    combination: sets.Combination | None
     node: str
     claims: tuple[str, ...]
-    pod: str
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -36,37 +36,42 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
 
 class Counts:
-    """By policy: pods, nodes with pods, and pods by bucket. Kept for verdicts, one pod at a time."""
+    """By policy: pods, nodes with pods, and pods by bucket. Kept for verdicts, one pod at a time. A pod
+    counts once, however many addresses it has, and not at all without a row.
+    """
 
     def __init__(self) -> None:
-        self.pods: dict[str, set[str]] = {}
+        self.pods: dict[str, set[PodKey]] = {}
         self.nodes: dict[str, set[str]] = {}
         self.sorted_nodes: dict[str, list[str]] = {}
         self.buckets: dict[str, dict[int, int]] = {}
         self._on_node: dict[tuple[str, str], int] = {}
 
-    def add(self, name: str, place: Place) -> None:
-        self.pods.setdefault(name, set()).add(place.pod)
-        count = self._on_node[name, place.node] = self._on_node.get((name, place.node), 0) + 1
-        if count == 1:
-            self.nodes.setdefault(name, set()).add(place.node)
-            bisect.insort(self.sorted_nodes.setdefault(name, []), place.node)
-
-    def remove(self, name: str, place: Place) -> None:
-        self.pods[name].discard(place.pod)
-        self._on_node[name, place.node] -= 1
-        if not self._on_node[name, place.node]:
-            del self._on_node[name, place.node]
-            self.nodes[name].discard(place.node)
-            of_policy = self.sorted_nodes[name]
-            del of_policy[bisect.bisect_left(of_policy, place.node)]
-
-    def count_bucket(self, row: Row, difference: int) -> None:
+    def add(self, row: Row) -> None:
         for name in row.names:
-            of_policy = self.buckets.setdefault(name, {})
-            of_policy[row.bucket] = of_policy.get(row.bucket, 0) + difference
-            if not of_policy[row.bucket]:
-                del of_policy[row.bucket]
+            self.pods.setdefault(name, set()).add(row.owner)
+            self._count_bucket(name, row.bucket, 1)
+            count = self._on_node[name, row.node] = self._on_node.get((name, row.node), 0) + 1
+            if count == 1:
+                self.nodes.setdefault(name, set()).add(row.node)
+                bisect.insort(self.sorted_nodes.setdefault(name, []), row.node)
+
+    def remove(self, row: Row) -> None:
+        for name in row.names:
+            self.pods[name].discard(row.owner)
+            self._count_bucket(name, row.bucket, -1)
+            self._on_node[name, row.node] -= 1
+            if not self._on_node[name, row.node]:
+                del self._on_node[name, row.node]
+                self.nodes[name].discard(row.node)
+                of_policy = self.sorted_nodes[name]
+                del of_policy[bisect.bisect_left(of_policy, row.node)]
+
+    def _count_bucket(self, name: str, bucket: int, difference: int) -> None:
+        of_policy = self.buckets.setdefault(name, {})
+        of_policy[bucket] = of_policy.get(bucket, 0) + difference
+        if not of_policy[bucket]:
+            del of_policy[bucket]
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -104,33 +109,27 @@ class Placement:
             if new is not None:
                 contested.update(new.claims)
             if old != new:
-                self._move(key, old, new, outcome)
+                self._move(key, old, new)
         self._settle(contested, outcome)
         return outcome
 
     def _find(self, key: PodKey, crowds_: crowds.Crowds, outcome: Outcome) -> Place | None:
         pod = self._known.pods.get(key)
-        names: tuple[str, ...] = ()
-        if pod is not None and endpoints.counts(pod, self._known):
-            names = crowds_.chosen_by(key, self._known.nodes[pod.node])
-        reason = endpoints.obstacle(pod) if pod and names else ""
-        if reason or key in self._said:
-            self._say(key, endpoints.ignored(pod, reason) if pod and reason else (), outcome)
-        if pod is None or not names or reason:
+        if pod is not None and not endpoints.counts(pod, self._known):
+            pod = None
+        names = crowds_.chosen_by(key, self._known.nodes[pod.node]) if pod else ()
+        reason = endpoints.obstacle(pod) if pod else ""
+        if (names and reason) or key in self._said:
+            self._say(key, endpoints.ignored(pod, reason) if pod and names and reason else (), outcome)
+        if pod is None or reason:
             return None
         claims = {subjects.endpoint(pod.node, ip): None for ip in pod.ips if endpoints.is_address(ip)}
-        name = f"{pod.namespace}/{pod.name}"
-        return Place(self._sets.join(names, key), pod.node, tuple(claims), name)
+        return Place(self._sets.join(names, key) if names else None, pod.node, tuple(claims))
 
-    def _move(self, key: PodKey, old: Place | None, new: Place | None, outcome: Outcome) -> None:
-        for place, change in ((old, self.counts.remove), (new, self.counts.add)):
-            if place is not None:
-                for name in place.combination.names:
-                    change(name, place)
-                outcome.policies.update(place.combination.names)
+    def _move(self, key: PodKey, old: Place | None, new: Place | None) -> None:
         if old:
             del self._places[key]
-            if new is None or new.combination is not old.combination:
+            if old.combination and (new is None or new.combination is not old.combination):
                 self._sets.leave(old.combination, key)
         if new:
             self._places[key] = new
@@ -162,15 +161,18 @@ class Placement:
                 self._own(new, 1, outcome)
 
     def _row(self, subject: str, outcome: Outcome) -> Row | None:
-        """Write the row of the pod that has this address, and say of the others that they haven't."""
+        """Write the row of the pod that has this address, if a policy chooses it, and say of the others that
+        they don't have it.
+        """
         claimants = self._claims.get(subject, ())
         if len(claimants) > 1 or (subject,) in self._said:
             claimants = self._by_precedence(subject, claimants, outcome)
-        if not claimants:
+        first = claimants[0] if claimants else None
+        combination = self._places[first].combination if first else None
+        if first is None or combination is None:
             self._wanted.put_payload(subject, b"")
             return None
-        first, ip = claimants[0], subjects.unescape(subject.rpartition(".")[2])
-        combination, owner = self._places[first].combination, self._known.pods[first]
+        owner, ip = self._known.pods[first], subjects.unescape(subject.rpartition(".")[2])
         row = endpoints.row(owner, ip, combination.id)
         payload = codec.encode(row)
         self._wanted.put_payload(subject, payload)
@@ -179,10 +181,15 @@ class Placement:
     def _by_precedence(
         self, subject: str, claimants: tuple[PodKey, ...], outcome: Outcome
     ) -> tuple[PodKey, ...]:
-        """The owner first. To the others it is said that they aren't."""
+        """The owner first. Of the others it is said that they aren't, where a policy is concerned."""
         pods, ip = self._known.pods, subjects.unescape(subject.rpartition(".")[2])
         ordered = tuple(sorted(claimants, key=lambda key: endpoints.precedence(pods[key])))
-        rivals = [endpoints.shared(ip, pods[ordered[0]], pods[key]) for key in ordered[1:]]
+        chosen = [self._places[key].combination is not None for key in ordered]
+        rivals = [
+            endpoints.shared(ip, pods[ordered[0]], pods[key])
+            for key, is_chosen in zip(ordered[1:], chosen[1:], strict=True)
+            if is_chosen or chosen[0]
+        ]
         self._say((subject,), rivals, outcome)
         return ordered
 
@@ -191,12 +198,12 @@ class Placement:
         (self._said.add if said else self._said.discard)(source)
 
     def _own(self, row: Row, difference: int, outcome: Outcome) -> None:
-        """A pod counts once in its bucket, however many addresses it has."""
+        """Count the row, and with its first or last one the pod."""
         outcome.rows.append((row, difference))
         count = self._owned.get(row.owner, 0) + difference
         self._owned[row.owner] = count
         if not count:
             del self._owned[row.owner]
         if count == (1 if difference > 0 else 0):
-            self.counts.count_bucket(row, difference)
+            (self.counts.add if difference > 0 else self.counts.remove)(row)
             outcome.policies.update(row.names)
