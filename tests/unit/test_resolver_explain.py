@@ -237,6 +237,13 @@ def test_a_newer_pod_has_the_address_though_no_policy_chooses_it() -> None:
     assert found.why[0].text == "10.1.0.1 is also the address of default/a; its packets count as default/z's"
 
 
+def test_a_policy_with_a_copied_uid_says_whose_it_is() -> None:
+    copy = msgspec.structs.replace(POLICY, name="q")
+    result, (reason,) = why(told(GW, SRC, NET, POLICY, copy), "q")
+    assert result is Result.REJECTED
+    assert "is rejected: metadata.uid: uid-p is the uid of policy p" in reason.text
+
+
 def test_pods_are_found_by_name_and_by_address_and_near_names_are_offered() -> None:
     ended = msgspec.structs.replace(objects.pod("b", "src", "10.1.0.1"), phase="Failed")
     known: inventory.Inventory = objects.inventory_of(SRC, POD, ended)

@@ -1,7 +1,8 @@
 """Judging: which version of each policy is in force, followed policy by policy. See `versions` for the rules.
 
 Leg: a part of Inventory → Rows. A policy is judged again when its fact changed, when PLAN holds another
-version of it, and all are when an absence begins to mean a removal.
+version of it, when either happened to another policy with its uid, and all are when an absence begins to mean
+a removal. `versions.judge` itself is asked, about these and those that share a uid with them.
 """
 
 from collections.abc import Iterable
@@ -26,18 +27,39 @@ class Judging:
         self.versions = versions.Versions({}, {}, {})
         self._known = known
         self._was_complete = False
+        self._uids: dict[str, set[str]] = {}
+        self._names: dict[str, set[str]] = {}
 
-    def judge(self, names: Iterable[str], plan: held.Held, *, everything: bool) -> list[Change]:
+    def judge(self, names: set[str], plan: held.Held, *, everything: bool) -> list[Change]:
         """The policies that were judged; `old` and `new` are the same object where nothing changed."""
         everything = everything or self._known.complete != self._was_complete
         self._was_complete = self._known.complete
         if everything:
-            names = {*self._known.policies, *plan.policies, *self.versions.in_force, *self.versions.rejected}
-        return [self._judge(name, plan) for name in sorted(set(names))]
+            names = {*self._known.policies, *plan.policies, *self._uids}
+        uids = set().union(*(self._put_uids(name, plan) for name in names))
+        concerned = {*names, *self._sharing(uids)}
+        near = self._sharing(uid for name in concerned for uid in self._uids.get(name, ()))
+        judged = versions.judge(self._only(near), {n: row for n in near if (row := plan.policies.get(n))})
+        return [self._take(name, judged) for name in sorted(concerned)]
 
-    def _judge(self, name: str, plan: held.Held) -> Change:
-        row = plan.policies.get(name)
-        judged = versions.judge(self._only(name), {name: row} if row else {})
+    def _put_uids(self, name: str, plan: held.Held) -> set[str]:
+        """The uids that the policy had, of its fact and in PLAN, and those that it has."""
+        fact, row = self._known.policies.get(name), plan.policies.get(name)
+        before, now = self._uids.pop(name, set()), {each.uid for each in (fact, row) if each}
+        if now:
+            self._uids[name] = now
+        for uid in before - now:
+            self._names[uid].discard(name)
+            if not self._names[uid]:
+                del self._names[uid]
+        for uid in now - before:
+            self._names.setdefault(uid, set()).add(name)
+        return before | now
+
+    def _sharing(self, uids: Iterable[str]) -> set[str]:
+        return set().union(*(self._names.get(uid, ()) for uid in uids))
+
+    def _take(self, name: str, judged: versions.Versions) -> Change:
         old, new = self.versions.in_force.pop(name, None), judged.in_force.get(name)
         if old == new:
             new = old
@@ -45,15 +67,15 @@ class Judging:
         self.versions.kept.pop(name, None)
         if new is not None:
             self.versions.in_force[name] = new
-        self.versions.rejected.update(judged.rejected)
-        self.versions.kept.update(judged.kept)
+        if name in judged.rejected:
+            self.versions.rejected[name] = judged.rejected[name]
+        if name in judged.kept:
+            self.versions.kept[name] = judged.kept[name]
         return Change(name, old, new)
 
-    def _only(self, name: str) -> inventory.Inventory:
-        """An inventory in which there is no other policy: a policy is judged by itself."""
-        one = inventory.Inventory()
-        one.synced, one.unreadable = self._known.synced, self._known.unreadable
-        fact = self._known.policies.get(name)
-        if fact is not None:
-            one.policies[name] = fact
-        return one
+    def _only(self, names: Iterable[str]) -> inventory.Inventory:
+        """An inventory in which there are no other policies."""
+        few = inventory.Inventory()
+        few.synced, few.unreadable = self._known.synced, self._known.unreadable
+        few.policies = {name: fact for name in names if (fact := self._known.policies.get(name))}
+        return few
