@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from ebbgate_bus.contracts import rows
 from ebbgate_bus.contracts.envelope import Outgoing, Stored
-from ebbgate_resolver.core import answers, engine
+from ebbgate_resolver.core import answers, engine, held, inventory
 from tests.properties import plain_engine
 
 _Resolver = engine.Resolver
@@ -38,6 +38,14 @@ class Twins:
     @property
     def commits(self) -> dict[str, rows.Commit]:
         return self._real.commits
+
+    @property
+    def known(self) -> inventory.Inventory:
+        return self._real._known
+
+    @property
+    def plan(self) -> held.Held:
+        return self._real._plan
 
     def replace_facts(self, messages: Iterable[Stored]) -> None:
         both = list(messages)
