@@ -275,7 +275,9 @@ def test_why_a_node_is_no_gateway(gateway: dict[str, Any], network: facts.NodeNe
 
 def test_two_nodes_with_one_address_are_said() -> None:
     found = told(GW, SRC, NET, POLICY, APPLIED, objects.node("twin", "10.0.0.1"))
-    assert Why("10.0.0.1 of gw is also an address of twin: one of them is wrong") in found.why
+    assert found.outcome is Outcome.DROPPED
+    clash = "gw can't: its address 10.0.0.1 is also that of twin; delete the Node that is no more"
+    assert found.why[0].because[0] == Why(clash)
 
 
 def test_of_many_nodes_some_are_named_and_the_rest_counted() -> None:

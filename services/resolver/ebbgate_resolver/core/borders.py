@@ -14,10 +14,7 @@ Origin = tuple[str, str]
 
 
 class Borders:
-    """`unreachable`: nodes that can be neither peer nor gateway."""
-
     def __init__(self, known: inventory.Inventory, rows_: wanted.Wanted, setting: Iterable[str]) -> None:
-        self.unreachable: set[str] = set()
         self._known = known
         self._wanted = rows_
         self._of_origin: dict[Origin, dict[str, str]] = {}
@@ -26,9 +23,7 @@ class Borders:
 
     def put_node(self, name: str) -> None:
         node = self._known.nodes.get(name)
-        row = surroundings.peer(node) if node else None
-        self._wanted.put(subjects.peer(name), row)
-        (self.unreachable.add if node and not row else self.unreachable.discard)(name)
+        self._wanted.put(subjects.peer(name), surroundings.peer(node) if node else None)
         self._replace(("node", name), surroundings.sources_of_node(name, node) if node else ())
 
     def put_service_cidr(self, name: str) -> None:

@@ -332,5 +332,6 @@ def _standing(seen: View, pod: facts.Pod, policy: policies.Policy, destination: 
         return None
     own = {addresses.interface_address(text) for each in network.interfaces for text in each.addresses}
     gateway_ip = next((ip for ip in node.internal_ips if "." in ip), "")
-    stands = addresses.address(row.egress_ip) in own and gateway_ip
+    alone = [name for name, each in seen.known.nodes.items() if gateway_ip in each.internal_ips] == [old.node]
+    stands = addresses.address(row.egress_ip) in own and alone
     return rows.Path(old.node, gateway_ip, old.slot) if stands else None

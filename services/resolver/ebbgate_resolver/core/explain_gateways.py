@@ -4,7 +4,7 @@ Leg: a part of `explain`. Walks every item and every node by itself, without `ga
 two can be compared; only the hash that shares out buckets is common to both.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -37,25 +37,29 @@ class _Candidate(msgspec.Struct, frozen=True):
 def find(policy: policies.Policy, known: inventory.Inventory) -> Found:
     taken: list[_Candidate] = []
     why: list[Why] = []
+    at = _at(known)
     for i, choice in enumerate(policy.gateways):
-        candidates = [_candidate(choice, policy.families, known, name) for name in sorted(known.nodes)]
+        candidates = [_candidate(choice, policy.families, (known, at), name) for name in sorted(known.nodes)]
         good = [each for each in candidates if each.egress]
         spare = [each for each in candidates if each.gateway_ip]
         taken += [each for each in (good or spare)[:1] if not any(map(each.is_same, taken))]
         title = f"choice of gateway {i}" if len(policy.gateways) > 1 else "choice of gateway"
         why.append(_why(title, candidates, good))
-    why += [each for candidate in taken for each in _twins(candidate, known)]
     keyed = tuple(_keyed(taken))
     return Found(tuple(each for each in keyed if each.egress) or keyed, tuple(why))
 
 
-def _twins(gateway: _Candidate, known: inventory.Inventory) -> Iterator[Why]:
-    """Other nodes with the same address: the tunnel ends at whichever the network leads to."""
-    named = (name for name, node in sorted(known.nodes.items()) if gateway.gateway_ip in node.internal_ips)
-    if others := ", ".join(name for name in named if name != gateway.node):
-        yield Why(
-            f"{gateway.gateway_ip} of {gateway.node} is also an address of {others}: one of them is wrong"
-        )
+def _at(known: inventory.Inventory) -> dict[str, list[str]]:
+    """Internal address → names of the nodes that have it."""
+    found: dict[str, list[str]] = {}
+    for name, node in sorted(known.nodes.items()):
+        for ip in set(node.internal_ips):
+            found.setdefault(ip, []).append(name)
+    return found
+
+
+def twins(ip: str, others: Iterable[str]) -> str:
+    return f"its address {ip} is also that of {', '.join(others)}; delete the Node that is no more"
 
 
 def _keyed(taken: list[_Candidate]) -> Iterator[gateways.Gateway]:
@@ -69,14 +73,20 @@ def _keyed(taken: list[_Candidate]) -> Iterator[gateways.Gateway]:
 
 
 def _candidate(
-    choice: policies.GatewayChoice, families: tuple[str, ...], known: inventory.Inventory, name: str
+    choice: policies.GatewayChoice,
+    families: tuple[str, ...],
+    world: tuple[inventory.Inventory, dict[str, list[str]]],
+    name: str,
 ) -> _Candidate:
+    known, at = world
     node = known.nodes[name]
     if unmet := explain_policies.unmet_labels(choice.nodes, node.labels):
         return _Candidate(name, "", {}, "; ".join(unmet))
     ipv4 = [ip for ip in node.internal_ips if "." in ip]
     if not ipv4:
         return _Candidate(name, "", {}, "it has no internal IPv4 address")
+    if others := [each for each in at[ipv4[0]] if each != name]:
+        return _Candidate(name, ipv4[0], {}, twins(ipv4[0], others))
     network = known.networks.get(name)
     egress = {family: found for family in families if (found := _egress(choice, network, family)) is not None}
     return _Candidate(name, ipv4[0], egress, shortage(choice, network, families))

@@ -73,9 +73,9 @@ def _is_open(gate: Gate, aim: Aim) -> bool:
 
 
 def _standing(gate: Gate, old: rows.Path | None) -> rows.Path | None:
-    """The old path, if its gateway still exists and still has that egress IP."""
+    """The old path, if its gateway still exists, alone at its address, and still has that egress IP."""
     row = gate.held.get((old.node, old.slot)) if old else None
-    if old is None or row is None or old.node not in gate.known.nodes:
+    if old is None or row is None or old.node not in gate.known.nodes or gateways.twins(old.node, gate.known):
         return None
     network = gate.known.network(old.node)
     has_ip = network and any(gateways.has_address(each, row.egress_ip) for each in network.interfaces)

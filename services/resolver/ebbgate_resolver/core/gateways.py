@@ -3,9 +3,9 @@
 Leg: a part of Inventory → Rows. Stateless: the answer follows from the facts alone, so that every resolver
 gives the same one after any history. Alive means that the Node exists.
 
-A node serves if it has, for at least one family of the policy, the egress IP that is asked for; each family
-stands alone. With an egress IP of one family given, destinations of the other family get the first address
-of the same interface, as in Cilium.
+A node serves if its address is no other node's, and it has, for at least one family of the policy, the egress
+IP that is asked for; each family stands alone. With an egress IP of one family given, destinations of the
+other family get the first address of the same interface, as in Cilium.
 """
 
 import functools
@@ -81,7 +81,8 @@ def _first(
         gateway_ip = address_of(known.nodes[name])
         if gateway_ip is None:
             continue
-        egress = egress_addresses(choice, known.network(name), families)
+        alone = not twins(name, known)
+        egress = egress_addresses(choice, known.network(name), families) if alone else {}
         if egress:
             return Gateway(name, name, gateway_ip, egress)
         spare = spare or Gateway(name, name, gateway_ip)
@@ -91,6 +92,14 @@ def _first(
 def address_of(node: facts.Node) -> str | None:
     """The address that a node's tunnel traffic is sent to: its first internal IPv4."""
     return next((ip for ip in node.internal_ips if addresses.family_of_text(ip) == "ipv4"), None)
+
+
+def twins(name: str, known: inventory.Inventory) -> list[str]:
+    """Other nodes with the address that this one's tunnel traffic is sent to. Which of them it reaches nobody
+    knows, and a slot may mean another egress IP there: so none of them can serve.
+    """
+    ip = address_of(known.nodes[name])
+    return sorted(known.nodes_at(ip) - {name}) if ip else []
 
 
 def egress_addresses(

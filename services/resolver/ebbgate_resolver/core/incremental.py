@@ -27,6 +27,7 @@ from ebbgate_resolver.core import (
     routes,
     sets,
     steering,
+    surroundings,
     troubles,
     verdicts,
     wanted,
@@ -128,8 +129,7 @@ class Incremental:
         for name in touched.nodes:
             node = self._known.nodes.get(name)
             self._borders.put_node(name)
-            ignored = name in self._borders.unreachable
-            self._noted.say(("2 node", name), [resolve.note_of_unreachable(name)] if ignored else [])
+            self._noted.say(("2 node", name), surroundings.notes_of_node(name, self._known) if node else [])
             before = self._labels_of.pop(name, None)
             if node is not None:
                 self._labels_of[name] = node.labels

@@ -7,7 +7,7 @@ CIDRs, node addresses) plus a setting: a policy for 0.0.0.0/0 must not break the
 from collections.abc import Iterable, Iterator
 
 from ebbgate_bus.contracts import facts, rows, subjects
-from ebbgate_resolver.core import addresses, gateways, inventory
+from ebbgate_resolver.core import addresses, answers, gateways, inventory
 
 
 def peers(known: inventory.Inventory) -> dict[str, rows.Peer]:
@@ -21,9 +21,15 @@ def peer(node: facts.Node) -> rows.Peer | None:
     return rows.Peer(addresses=own) if own else None
 
 
-def unreachable(known: inventory.Inventory) -> tuple[str, ...]:
-    """Nodes that can be neither peer nor gateway."""
-    return tuple(name for name, node in sorted(known.nodes.items()) if not gateways.address_of(node))
+def notes_of_node(name: str, known: inventory.Inventory) -> list[answers.Note]:
+    """Why a node that exists can't be a gateway, whatever policies ask of it."""
+    ip = gateways.address_of(known.nodes[name])
+    if ip is None:
+        reason = "it has no internal IPv4 address, so it can be neither gateway nor source"
+        return [answers.note("node.ignored", node=name, reason=reason)]
+    if twins := gateways.twins(name, known):
+        return [answers.note("node_ip.shared", ip=ip, node=name, others=", ".join(twins))]
+    return []
 
 
 def clusters(known: inventory.Inventory, setting: Iterable[str]) -> dict[str, rows.Cluster]:

@@ -191,9 +191,20 @@ def _shortages(
         for gateway in found
         for choice in policy.gateways
         if selectors.matches(choice.nodes, known.nodes[gateway.node].labels)
-        and (why := explain_gateways.shortage(choice, known.network(gateway.node), policy.families))
+        and (why := _shortage(choice, policy, gateway, known))
     }
     return _listed(sorted(lacking))
+
+
+def _shortage(
+    choice: policies.GatewayChoice,
+    policy: policies.Policy,
+    gateway: gateways.Gateway,
+    known: inventory.Inventory,
+) -> str:
+    if twins := gateways.twins(gateway.node, known):
+        return explain_gateways.twins(gateway.gateway_ip, twins)
+    return explain_gateways.shortage(choice, known.network(gateway.node), policy.families)
 
 
 def _not_ready(reason: str, message: str) -> Condition:
