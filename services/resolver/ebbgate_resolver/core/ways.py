@@ -64,6 +64,21 @@ def _covering(routes: Mapping[str, rows.Route], cidr: str) -> rows.Route | None:
     return None
 
 
+def concerned(old: Table, new: Table) -> set[str]:
+    """Sets in which some packet may fare otherwise: by other routes, or by other paths of a group. A slot
+    that a path names never means another egress IP.
+    """
+    groups = {
+        uid for uid in old.groups.keys() | new.groups.keys() if old.groups.get(uid) != new.groups.get(uid)
+    }
+    return {
+        id_
+        for id_ in old.routes.keys() | new.routes.keys()
+        if old.routes.get(id_) != new.routes.get(id_)
+        or any(route.group in groups for route in new.routes[id_].values())
+    }
+
+
 def table(payloads: Mapping[str, bytes]) -> Table:
     """`payloads`: subject → row, of all scopes. Raises codec.Undecodable."""
     made = Table()
