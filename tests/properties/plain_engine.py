@@ -170,7 +170,7 @@ class PlainResolver:
     def _changed_verdicts(
         self, resolution: resolve.Resolution, batches: tuple[tuple[Outgoing, ...], ...]
     ) -> tuple[Outgoing, ...]:
-        programmed = self._programmed(resolution, verdicts.commits_after(self._plan, batches))
+        programmed = self._programmed(resolution, commits_after(self._plan, batches))
         buckets = verdicts.count_buckets(resolution.matched)
         progress = verdicts.Progress(self._known, resolution, programmed, buckets)
         wanted = {
@@ -219,6 +219,16 @@ class PlainResolver:
 def _without_peers(wanted: Mapping[str, bytes], nodes: Iterable[str]) -> dict[str, bytes]:
     refused = set(map(subjects.peer, nodes))
     return {subject: payload for subject, payload in wanted.items() if subject not in refused}
+
+
+def commits_after(plan: held.Held, batches: Iterable[Iterable[Outgoing]]) -> dict[str, rows.Commit]:
+    """Scope → Commit, once `batches` are stored."""
+    after = held.Held()
+    for scope, commit in plan.commits.items():
+        after.put(subjects.commit(scope), codec.encode(commit))
+    for message in (message for batch in batches for message in batch):
+        after.put(message.subject, message.payload)
+    return after.commits
 
 
 def marks(resolution: resolve.Resolution) -> dict[tuple[str, str], tuple[int, int]]:

@@ -9,14 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 
 import msgspec
 
-from ebbgate_bus.contracts import codec, reports, rows, subjects
-from ebbgate_bus.contracts.envelope import Outgoing
+from ebbgate_bus.contracts import reports, rows
 from ebbgate_bus.contracts.reports import Condition, Truth
 from ebbgate_resolver.core import (
     endpoints,
     explain_gateways,
     gateways,
-    held,
     inventory,
     policies,
     resolve,
@@ -259,16 +257,3 @@ def _listed(names: tuple[str, ...] | list[str]) -> str:
     shown = ", ".join(names[:_NAMED_MAX])
     rest = len(names) - _NAMED_MAX
     return f"{shown} and {rest} more" if rest > 0 else shown
-
-
-def commits_after(plan: held.Held, batches: Iterable[Iterable[Outgoing]]) -> dict[str, rows.Commit]:
-    """Scope → Commit, once `batches` are stored."""
-    commits = dict(plan.commits)
-    for message in (message for batch in batches for message in batch):
-        name = subjects.parse(message.subject)
-        if name is not None and name.kind == "plan.commit":
-            commits.pop(name.scope, None)
-            decoded = codec.decode(message.subject, message.payload)
-            if isinstance(decoded, rows.Commit):
-                commits[name.scope] = decoded
-    return commits
