@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from ebbgate_bus.contracts import codec, rows, subjects
 from ebbgate_bus.contracts.envelope import Outgoing, Stored
 from ebbgate_resolver.core import (
+    answers,
     diff,
     engine,
     freed,
@@ -37,6 +38,7 @@ class PlainResolver:
         self._presence = presence.Presence()
         self._heard: set[str] = set()
         self._applied: dict[tuple[str, str], tuple[int, int]] = {}
+        self._notes: tuple[answers.Note, ...] = ()
         self._changed = True
         self._waiting = False
         self.resolution: resolve.Resolution | None = None
@@ -97,18 +99,19 @@ class PlainResolver:
             self._presence.heard(node, now_s)
         self._heard.clear()
         if not (self._changed or self._waiting):
-            return engine.Step(now_s=now_s)
+            return engine.Step(notes=self._notes, now_s=now_s)
         self.resolution = resolve.resolve(self._known, self._previous(now_s), self._setting)
         changes, kept = self._changes(self.resolution, now_s)
         scopes = self._scopes_wanted(kept)
         due = revision.due(scopes | self._plan.commits.keys(), scopes.__contains__, self._plan)
         batches = revision.batches(changes, due, self._plan, revision.Stamp(self.epoch))
+        self._notes = tuple(resolve.notes(self.resolution))
         self._waiting = bool(self.resolution.slotless or set(kept) & set(self.resolution.retained))
         self._changed = False
         return engine.Step(
             batches=batches,
             verdicts=self._changed_verdicts(self.resolution, batches),
-            notes=tuple(resolve.notes(self.resolution)),
+            notes=self._notes,
             now_s=now_s,
         )
 

@@ -1,6 +1,6 @@
 """Dense little worlds for properties of the resolver: few names, few addresses, so that everything collides.
 
-Three nodes that are gateways mostly, six pods on them that share four addresses, three policies that choose
+Three nodes that are gateways mostly, eight pods on them that share four addresses, three policies that choose
 nearly all of them and may share a uid. Everything is made by choosing among a few things, so that the same
 words serve Hypothesis (`strategy`), which tries to make a failure small, and dice, which try far more.
 """
@@ -72,7 +72,7 @@ def node(choose: Choose, name: str = "") -> facts.Node:
     name = name or choose([*NODES, *NODES, UNKNOWN])
     own = f"10.0.0.{name[1]}"
     labels = choose([{"gw": "yes"}, {"gw": "yes"}, {"gw": "yes", "app": "a"}, {"app": "a"}, {}])
-    return objects.node(name, choose([own, own, own, own, "10.0.0.1", ""]), **labels)
+    return objects.node(name, choose([own] * 8 + ["10.0.0.1", ""]), **labels)
 
 
 def network(choose: Choose, name: str = "") -> facts.NodeNetwork:
@@ -93,37 +93,42 @@ def pod(choose: Choose, key: tuple[str, str] = ("", "")) -> facts.Pod:
     namespace, name = key if key[1] else choose(PODS)
     number = choose([1, 1, 2])
     four, six = f"10.1.0.{number}", f"fd00::{number}"
-    ips = choose([(four,), (four,), (four,), (four, six), (six, four), ("10.1.0.1", "10.1.0.2"), ()])
-    made = objects.pod(name, choose(["n1", "n1", "n1", "n2", "n2", "n3", UNKNOWN]), *ips, **choose(LABELS))
+    ips = choose([(four,)] * 5 + [(four, six), (six, four), ("10.1.0.1", "10.1.0.2"), ()])
+    on = choose(["n1"] * 5 + ["n2"] * 4 + ["n3"] * 2 + [UNKNOWN])
+    made = objects.pod(name, on, *ips, **choose(LABELS))
     return msgspec.structs.replace(
         made,
         namespace=namespace,
         uid=f"uid-{namespace}-{name}-{choose([1, 2, 3])}",
-        phase=choose(["Running"] * 6 + ["Pending", "Succeeded"]),
-        host_network=choose([False] * 7 + [True]),
+        phase=choose(["Running"] * 8 + ["Pending", "Succeeded"]),
+        host_network=choose([False] * 12 + [True]),
         created=choose(TIMES),
     )
 
 
 def policy(choose: Choose, name: str = "", uids: Sequence[str] = ()) -> facts.Policy:
-    """`uids`: that may be shared; without any the policy has one of its own."""
-    rules = [_rule(choose) for _ in range(choose([0, 1, 1, 1, 1, 2]))]
+    """`uids`: of others, which it may have as well as its own."""
+    rules = [_rule(choose) for _ in range(choose([1, 1, 1, 1, 1, 2, 2, 0]))]
     made = objects.policy(
         name or choose(POLICIES),
-        *([choose(CIDRS) for _ in range(choose([0, 1, 1, 2, 3]))] if choose(range(12)) else ["nonsense"]),
+        *(
+            [choose(CIDRS) for _ in range(choose([1, 1, 1, 2, 2, 3, 0]))]
+            if choose(range(16))
+            else ["nonsense"]
+        ),
         created=choose(TIMES),
         selectors=rules,
         excludedCIDRs=choose([[], [], ["20.1.0.0/16"], ["0.0.0.0/0"]]),
         egressGateways=[_gateway(choose) for _ in range(choose([1, 1, 2, 3]))],
     )
-    return msgspec.structs.replace(made, uid=choose(uids or (made.uid, made.uid, f"{made.uid}-2")))
+    return msgspec.structs.replace(made, uid=choose((made.uid, made.uid, f"{made.uid}-2", *uids)))
 
 
 def _rule(choose: Choose) -> dict[str, Any]:
     found = {"podSelector": choose(OF_PODS)}
-    if choose(range(3)) == 0:
-        found["namespaceSelector"] = choose(OF_NAMESPACES)
     if choose(range(4)) == 0:
+        found["namespaceSelector"] = choose(OF_NAMESPACES)
+    if choose(range(5)) == 0:
         found["nodeSelector"] = choose(OF_NODES)
     return found
 

@@ -31,7 +31,7 @@ def report(known: inventory.Inventory, plan: held.Held, answering: Iterable[str]
 
 
 @hypothesis.given(worlds.histories(), st.sampled_from([worlds.NODES, worlds.NODES, ["n1"], []]))
-@hypothesis.settings(deadline=None, max_examples=examples.count(50))
+@hypothesis.settings(max_examples=examples.count(50))
 def test_explain_and_the_rows_agree_on_every_packet(
     history: list[list[worlds.Change]], answering: list[str]
 ) -> None:
