@@ -32,7 +32,7 @@ TestEnginesAreEqual.settings = hypothesis.settings(
 
 
 @hypothesis.given(st.integers(0, 10**9), st.sampled_from([2, slots._SLOTS, slots._SLOTS]))
-@hypothesis.settings(max_examples=examples.count(100), phases=[hypothesis.Phase.generate])
+@hypothesis.settings(max_examples=examples.count(60), phases=[hypothesis.Phase.generate])
 def test_engines_are_equal_over_long_histories(seed: int, slots_of_a_gateway: int) -> None:
     """Dice leave no corner of the worlds aside, as a search that prefers the simple does. Where a gateway has
     two slots they run out, are waited for, and given again.
