@@ -12,7 +12,8 @@ import msgspec
 from bench import figures, worlds
 from ebbgate_bus.contracts import facts, reports, subjects
 from ebbgate_bus.contracts.envelope import Stored
-from ebbgate_resolver.core import endpoints, engine, policies, selectors
+from ebbgate_resolver.core import engine
+from ebbgate_resolver.core.rules import endpoints, policies, selectors
 from ebbgate_resolver.io import memory
 
 READ_AT_ONCE = 10_000

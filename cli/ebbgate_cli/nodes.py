@@ -6,7 +6,8 @@ import msgspec
 
 from ebbgate_bus.contracts import codec, facts, reports, rows, subjects
 from ebbgate_bus.contracts.message import Message
-from ebbgate_resolver.core import gateways, inventory
+from ebbgate_resolver.core import inventory
+from ebbgate_resolver.core.rules import gateways
 
 HEADER = ("NODE", "ADDRESS", "STATE", "ENDPOINTS", "EGRESS IPS", "REVISION", "PROBLEMS")
 

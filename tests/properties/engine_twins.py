@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 from ebbgate_bus.contracts import rows
 from ebbgate_bus.contracts.envelope import Outgoing, Stored
-from ebbgate_resolver.core import answers, engine, held, inventory
+from ebbgate_resolver.core import answers, engine, inventory
+from ebbgate_resolver.core.plan import held
 from tests.properties import plain_engine
 
 _Resolver = engine.Resolver

@@ -9,20 +9,10 @@ from collections.abc import Iterable, Mapping
 
 from ebbgate_bus.contracts import codec, rows, subjects
 from ebbgate_bus.contracts.envelope import Outgoing, Stored
-from ebbgate_resolver.core import (
-    answers,
-    diff,
-    engine,
-    freed,
-    held,
-    inventory,
-    presence,
-    release,
-    resolve,
-    revision,
-    slots,
-    verdicts,
-)
+from ebbgate_resolver.core import answers, engine, inventory, resolve
+from ebbgate_resolver.core.people import verdicts
+from ebbgate_resolver.core.plan import diff, freed, held, presence, release, revision
+from ebbgate_resolver.core.rules import slots
 
 
 class PlainResolver:

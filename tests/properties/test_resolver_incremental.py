@@ -5,7 +5,7 @@ import pytest
 from hypothesis import stateful
 from hypothesis import strategies as st
 
-from ebbgate_resolver.core import slots
+from ebbgate_resolver.core.rules import slots
 from tests.properties import examples, resolver_stage
 from tests.properties import resolver_histories as histories
 

@@ -6,8 +6,9 @@ import hypothesis
 from hypothesis import strategies as st
 
 from ebbgate_bus.contracts import facts, reports, subjects
-from ebbgate_resolver.core import held, inventory, resolve
-from ebbgate_resolver.core.explanation import Outcome
+from ebbgate_resolver.core import inventory, resolve
+from ebbgate_resolver.core.people.explanation import Outcome
+from ebbgate_resolver.core.plan import held
 from tests.properties import examples, witnesses
 from tests.properties import resolver_worlds as worlds
 from tests.unit import resolver_objects as objects

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from ebbgate_bus.contracts import reports, rows, subjects
 from ebbgate_bus.contracts.message import Message
-from ebbgate_resolver.core import addresses, held, inventory, resolve, simulation, verdicts, ways
+from ebbgate_resolver.core import addresses, inventory, resolve, simulation
+from ebbgate_resolver.core.people import verdicts, ways
+from ebbgate_resolver.core.plan import held
 from tests.properties import examples
 from tests.properties import resolver_histories as histories
 from tests.properties.resolver_histories import Choose

@@ -11,8 +11,10 @@ import msgspec
 
 from ebbgate_bus.contracts import codec, facts, rows, subjects
 from ebbgate_bus.contracts.message import Message
-from ebbgate_resolver.core import addresses, explain, explain_pods, held, inventory
-from ebbgate_resolver.core.explanation import Outcome
+from ebbgate_resolver.core import addresses, inventory
+from ebbgate_resolver.core.people import explain, explain_pods
+from ebbgate_resolver.core.people.explanation import Outcome
+from ebbgate_resolver.core.plan import held
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -5,7 +5,9 @@ import pytest
 
 from ebbgate_bus.contracts import codec, facts, rows, subjects
 from ebbgate_bus.contracts.envelope import Stored
-from ebbgate_resolver.core import addresses, answers, gateways, held, inventory, policies, versions
+from ebbgate_resolver.core import addresses, answers, inventory
+from ebbgate_resolver.core.plan import held
+from ebbgate_resolver.core.rules import gateways, policies, versions
 from tests.properties import engine_twins
 from tests.unit import resolver_objects as objects
 

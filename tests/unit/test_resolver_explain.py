@@ -8,8 +8,11 @@ import pytest
 
 from ebbgate_bus.contracts import codec, facts, reports, rows, subjects
 from ebbgate_programmer.core import firewall
-from ebbgate_resolver.core import explain, explain_pods, explain_policies, held, inventory, selectors
-from ebbgate_resolver.core.explanation import Explanation, Outcome, Result, Why
+from ebbgate_resolver.core import inventory
+from ebbgate_resolver.core.people import explain, explain_pods, explain_policies
+from ebbgate_resolver.core.people.explanation import Explanation, Outcome, Result, Why
+from ebbgate_resolver.core.plan import held
+from ebbgate_resolver.core.rules import selectors
 from tests.unit import resolver_objects as objects
 
 GW = objects.node("gw", "10.0.0.1", gw="yes")

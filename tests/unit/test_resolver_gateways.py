@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ebbgate_bus.contracts import facts, rows
-from ebbgate_resolver.core import gateways, policies
+from ebbgate_resolver.core.rules import gateways, policies
 from tests.unit import resolver_objects as objects
 
 YES = {"gw": "yes"}

@@ -12,14 +12,13 @@ import msgspec
 
 from ebbgate_bus.contracts import codec, rows, subjects
 from ebbgate_bus.contracts.message import Message
-from ebbgate_resolver.core import (
-    answers,
+from ebbgate_resolver.core import answers, inventory
+from ebbgate_resolver.core.plan import held
+from ebbgate_resolver.core.rules import (
     endpoints,
     gate,
     gateways,
     groups,
-    held,
-    inventory,
     policies,
     routes,
     slots,

@@ -13,7 +13,10 @@ import msgspec
 
 from ebbgate_bus.contracts import codec, facts, reports, rows, subjects
 from ebbgate_bus.contracts.message import Message
-from ebbgate_resolver.core import addresses, freed, held, incremental, inventory, verdicts, wanted, ways
+from ebbgate_resolver.core import addresses, inventory
+from ebbgate_resolver.core.incremental import incremental
+from ebbgate_resolver.core.people import verdicts, ways
+from ebbgate_resolver.core.plan import freed, held, wanted
 
 ROUNDS_MAX = 20
 """Steps until nothing changes any more; a handful is usual."""
