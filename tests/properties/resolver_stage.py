@@ -58,7 +58,8 @@ class Stage:
     def move(self) -> None:
         """One change, and mostly a step."""
         moves = [self._alter] * 12 + [self._bring] * 4 + [self._remove] * 2 + [self._report] * 4
-        moves += [self._answer] * 3 + [self._disturb, self._forget, self._wait, self._restart, self._compare]
+        moves += [self._answer] * 2 + [self._divert] * 2 + [self._rival] * 2
+        moves += [self._disturb, self._forget, self._wait, self._restart, self._compare]
         self.choose(moves)()
         if self.choose([True, True, False]):
             self.step()
@@ -85,9 +86,32 @@ class Stage:
 
     def _alter(self) -> None:
         """Of what is there one thing is a little different: relabelled, moved, readdressed, born again."""
-        kind = self.choose(_KINDS)
+        self._alter_one(self.choose(_KINDS))
+
+    def _alter_one(self, kind: type[Message]) -> None:
         if alive := [each for each in self.alive.values() if isinstance(each, kind)]:
             self._fold(objects.stored(histories.altered(self.choose, self.choose(alive), UIDS)))
+
+    def _divert(self) -> None:
+        """Paths are open, a gateway changes, and before the new one answers something happens to the old."""
+        for node in histories.NODES:
+            self._report_of(node, 0, "")
+        self.step()
+        self._alter_one(self.choose([facts.Policy, facts.Node, facts.NodeNetwork]))
+        self.step()
+        of_nodes = [lambda: self._alter_one(facts.NodeNetwork), lambda: self._alter_one(facts.Node)]
+        self.choose([self._forget, self._remove, *of_nodes])()
+
+    def _rival(self) -> None:
+        """A pod gets another's address, and is of another age than it seemed."""
+        pods = [each for each in self.alive.values() if isinstance(each, facts.Pod)]
+        if not pods:
+            return
+        one, other = self.choose(pods), histories.pod(self.choose)
+        rival = msgspec.structs.replace(other, node=one.node, ips=one.ips)
+        self._fold(objects.stored(rival))
+        self.step()
+        self._fold(objects.stored(msgspec.structs.replace(rival, created=self.choose(histories.TIMES))))
 
     def _bring(self) -> None:
         """An object comes, comes back, or is replaced."""
@@ -127,15 +151,12 @@ class Stage:
         self.resolver.fold([self.reports[message.subject]])
 
     def _disturb(self) -> None:
-        match self.choose(["sync", "sync", "unsync", "beat", "nonsense", "lose", "lose", "read"]):
+        match self.choose(["sync", "sync", "unsync", "unsync", "beat", "nonsense", "lose", "lose", "read"]):
             case "sync":
                 for each in objects.SYNCED:
                     self._fold(objects.stored(each))
             case "unsync":
-                unsynced = self.choose(objects.SYNCED)
-                self._fold(objects.gone(unsynced))
-                self._alter()
-                self._restore(unsynced)
+                self._unsync()
             case "beat":
                 node = self.choose(histories.NODES)
                 self.resolver.fold([Stored(subjects.beat("programmer", node), b"{}", 0)])
@@ -147,11 +168,24 @@ class Stage:
             case "read":
                 self._read()
 
+    def _unsync(self) -> None:
+        """What goes meanwhile isn't gone before all is known again."""
+        unsynced = self.choose(objects.SYNCED)
+        self._fold(objects.gone(unsynced))
+        alive = [each for each in self.alive.values() if isinstance(each, (facts.Policy, facts.Pod))]
+        if alive:
+            self._fold(objects.gone(self.choose(alive)))
+        self._restore(unsynced)
+
     def _garble(self, subject: str) -> None:
         known = self.alive.get(subject)
         self._fold(Stored(subject, _NONSENSE, 0))
-        if known is not None:
+        if known is not None and self.choose([True, False]):
             self._restore(known)
+        else:
+            self._restart()
+            self.step()
+            self._fold(Stored(subject, b"", 0))
 
     def _forget(self) -> None:
         """PLAN lost a row, as by a purge. (Before everything is known what else it held would stay, and be

@@ -6,6 +6,7 @@ import pytest
 from ebbgate_bus.contracts import codec, facts, rows, subjects
 from ebbgate_bus.contracts.envelope import Stored
 from ebbgate_resolver.core import addresses, answers, inventory
+from ebbgate_resolver.core.incremental import judging
 from ebbgate_resolver.core.plan import held
 from ebbgate_resolver.core.rules import gateways, policies, versions
 from tests.properties import engine_twins
@@ -93,6 +94,20 @@ def test_a_uid_is_its_policys_that_plan_holds_else_the_first_good_ones() -> None
     ):
         judged = versions.judge(objects.inventory_of(*facts_), plan)
         assert "".join(judged.in_force) == "".join(judged.kept) == in_force
+
+
+def test_a_policy_is_judged_anew_among_all_that_share_either_of_its_uids() -> None:
+    named = {"a": "old", "b": "u", "c": "u"}
+    facts_ = [msgspec.structs.replace(POLICY, name=name, uid=uid) for name, uid in named.items()]
+    known, plan = objects.inventory_of(*facts_), held.Held()
+    for name, uid in (("b", "old"), ("c", "u")):
+        plan.put(subjects.policy_in_force(name), codec.encode(_held(uid)))
+    followed = judging.Judging(known)
+    followed.judge(set(named), plan, everything=True)
+    known.fold(objects.subject_of(facts_[0]), msgspec.structs.replace(facts_[0], uid="new"))
+    followed.judge({"a"}, plan, everything=False)
+    assert followed.versions == versions.judge(known, plan.policies)
+    assert sorted(followed.versions.in_force) == ["a", "c"]
 
 
 def test_a_copied_uid_is_said_by_field_with_the_name_of_the_one_that_has_it() -> None:
