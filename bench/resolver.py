@@ -85,6 +85,8 @@ def measure_core(world: worlds.World, plan: Plan) -> Iterator[Figure]:
     endpoints = sum(".endpoint." in subject for subject in stage.resolver.live_rows)
     yield Figure("rows", len(stage.resolver.live_rows), "", f"{endpoints:,} endpoints among them")
     stage.settle()
+    simulated_s = resolver_core.simulate_s(stage)
+    yield Figure("`ebbgate simulate`, one policy deleted: CPU", round(simulated_s, 2), "s")
     plain_ms = plain_event_ms(world, plan)
     for name, spent_ms in resolver_core.measure_events(stage, plan.events).items():
         p50, p99 = resolver_core.quantiles(spent_ms)

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from bench import figures, worlds
-from ebbgate_bus.contracts import facts, reports, subjects
+from ebbgate_bus.contracts import codec, facts, reports, subjects
 from ebbgate_bus.contracts.envelope import Stored
-from ebbgate_resolver.core import endpoints, engine, policies, selectors
+from ebbgate_resolver.core import engine, simulation
+from ebbgate_resolver.core.plan import held
+from ebbgate_resolver.core.rules import endpoints, policies, selectors
 from ebbgate_resolver.io import memory
 
 READ_AT_ONCE = 10_000
@@ -121,6 +123,20 @@ def measure_events(stage: Stage, count: int) -> dict[str, list[float]]:
         stage.events([worlds.stored(node)])
     spent["one gateway lost"] = lost
     return spent
+
+
+def simulate_s(stage: Stage) -> float:
+    """CPU seconds of simulating that a policy is deleted, from the facts and what PLAN holds."""
+    plan = held.Held()
+    for subject, payload in stage.resolver.live_rows.items():
+        plan.put(subject, payload)
+    stored = (message for message in stage.world.facts() if ".fact." in message.subject)
+    before = {message.subject: codec.decode(message.subject, message.payload) for message in stored}
+    lost = worlds.subject(stage.world.policy(0))
+    after = {subject: fact for subject, fact in before.items() if subject != lost}
+    start = time.process_time_ns()
+    simulation.simulate(before, after, plan)
+    return (time.process_time_ns() - start) / 1e9
 
 
 def rss_mb(pid: int | str = "self") -> float:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from ebbgate_resolver.core.explanation import Answer, Explanation, Outcome, Result, Why
+from ebbgate_resolver.core.people.explanation import Answer, Explanation, Outcome, Result, Why
 
 _INDENT = "  "
 _NAMED_MAX = 5

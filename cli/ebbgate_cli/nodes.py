@@ -6,6 +6,8 @@ import msgspec
 
 from ebbgate_bus.contracts import codec, facts, reports, rows, subjects
 from ebbgate_bus.contracts.message import Message
+from ebbgate_resolver.core import inventory
+from ebbgate_resolver.core.rules import gateways
 
 HEADER = ("NODE", "ADDRESS", "STATE", "ENDPOINTS", "EGRESS IPS", "REVISION", "PROBLEMS")
 
@@ -33,7 +35,16 @@ def states(payloads: Mapping[str, bytes]) -> list[NodeState]:
     known = dict(_readable(payloads))
     shared = _revision(known.get(subjects.commit(subjects.ALL_SCOPE)))
     nodes = sorted((m for m in known.values() if isinstance(m, facts.Node)), key=lambda node: node.name)
-    return [_state(node, known, shared) for node in nodes]
+    twins = _twins(nodes)
+    return [_state(node, known, shared, twins) for node in nodes]
+
+
+def _twins(nodes: Iterable[facts.Node]) -> dict[str, list[str]]:
+    """Node → others at its address: none of them is used as a gateway."""
+    inventory_ = inventory.Inventory()
+    for node in nodes:
+        inventory_.fold(subjects.fact("node", node.name), node)
+    return {name: gateways.twins(name, inventory_) for name in inventory_.nodes}
 
 
 def cells(state: NodeState) -> tuple[str, ...]:
@@ -60,7 +71,11 @@ def _readable(payloads: Mapping[str, bytes]) -> Iterable[tuple[str, Message]]:
             yield subject, message
 
 
-def _state(node: facts.Node, known: Mapping[str, Message], shared: int) -> NodeState:
+def _state(
+    node: facts.Node, known: Mapping[str, Message], shared: int, twins: Mapping[str, list[str]]
+) -> NodeState:
+    others = ", ".join(twins[node.name])
+    clash = (f"{others} has its address too: neither can be a gateway",) if others else ()
     scope = subjects.node_scope(node.name)
     applied = known.get(subjects.status(node.name))
     reported = applied if isinstance(applied, reports.Applied) else reports.Applied(node=node.name)
@@ -75,7 +90,7 @@ def _state(node: facts.Node, known: Mapping[str, Message], shared: int) -> NodeS
         egress_ips=tuple(sorted(set(reported.slots.values()))),
         revision=reached,
         wanted=wanted,
-        problems=tuple(problem.reason for problem in reported.problems),
+        problems=(*clash, *(problem.reason for problem in reported.problems)),
     )
 
 

@@ -14,7 +14,8 @@ from ebbgate_bus.contracts.envelope import Stored
 from ebbgate_bus.contracts.message import Message
 from ebbgate_bus.runtime import connection
 from ebbgate_cli import live, plan
-from ebbgate_resolver.core import held, inventory
+from ebbgate_resolver.core import inventory
+from ebbgate_resolver.core.plan import held
 
 SETTING = "setting"
 """The source of cluster rows that come from the resolver's setting, which only it knows."""

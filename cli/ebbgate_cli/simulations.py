@@ -3,8 +3,8 @@
 import msgspec
 
 from ebbgate_cli import columns
-from ebbgate_resolver.core import ways
-from ebbgate_resolver.core.explanation import Outcome
+from ebbgate_resolver.core.people import ways
+from ebbgate_resolver.core.people.explanation import Outcome
 from ebbgate_resolver.core.simulation import Simulation
 
 HEADER = ("POD", "SOURCE", "DESTINATION", "BEFORE", "AFTER")

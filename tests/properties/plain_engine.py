@@ -9,19 +9,10 @@ from collections.abc import Iterable, Mapping
 
 from ebbgate_bus.contracts import codec, rows, subjects
 from ebbgate_bus.contracts.envelope import Outgoing, Stored
-from ebbgate_resolver.core import (
-    diff,
-    engine,
-    freed,
-    held,
-    inventory,
-    presence,
-    release,
-    resolve,
-    revision,
-    slots,
-    verdicts,
-)
+from ebbgate_resolver.core import answers, engine, inventory, resolve
+from ebbgate_resolver.core.people import verdicts
+from ebbgate_resolver.core.plan import diff, freed, held, presence, release, revision
+from ebbgate_resolver.core.rules import slots
 
 
 class PlainResolver:
@@ -37,6 +28,7 @@ class PlainResolver:
         self._presence = presence.Presence()
         self._heard: set[str] = set()
         self._applied: dict[tuple[str, str], tuple[int, int]] = {}
+        self._notes: tuple[answers.Note, ...] = ()
         self._changed = True
         self._waiting = False
         self.resolution: resolve.Resolution | None = None
@@ -97,18 +89,19 @@ class PlainResolver:
             self._presence.heard(node, now_s)
         self._heard.clear()
         if not (self._changed or self._waiting):
-            return engine.Step(now_s=now_s)
+            return engine.Step(notes=self._notes, now_s=now_s)
         self.resolution = resolve.resolve(self._known, self._previous(now_s), self._setting)
         changes, kept = self._changes(self.resolution, now_s)
         scopes = self._scopes_wanted(kept)
         due = revision.due(scopes | self._plan.commits.keys(), scopes.__contains__, self._plan)
         batches = revision.batches(changes, due, self._plan, revision.Stamp(self.epoch))
+        self._notes = tuple(resolve.notes(self.resolution))
         self._waiting = bool(self.resolution.slotless or set(kept) & set(self.resolution.retained))
         self._changed = False
         return engine.Step(
             batches=batches,
             verdicts=self._changed_verdicts(self.resolution, batches),
-            notes=tuple(resolve.notes(self.resolution)),
+            notes=self._notes,
             now_s=now_s,
         )
 
@@ -170,7 +163,7 @@ class PlainResolver:
     def _changed_verdicts(
         self, resolution: resolve.Resolution, batches: tuple[tuple[Outgoing, ...], ...]
     ) -> tuple[Outgoing, ...]:
-        programmed = self._programmed(resolution, verdicts.commits_after(self._plan, batches))
+        programmed = self._programmed(resolution, commits_after(self._plan, batches))
         buckets = verdicts.count_buckets(resolution.matched)
         progress = verdicts.Progress(self._known, resolution, programmed, buckets)
         wanted = {
@@ -219,6 +212,16 @@ class PlainResolver:
 def _without_peers(wanted: Mapping[str, bytes], nodes: Iterable[str]) -> dict[str, bytes]:
     refused = set(map(subjects.peer, nodes))
     return {subject: payload for subject, payload in wanted.items() if subject not in refused}
+
+
+def commits_after(plan: held.Held, batches: Iterable[Iterable[Outgoing]]) -> dict[str, rows.Commit]:
+    """Scope → Commit, once `batches` are stored."""
+    after = held.Held()
+    for scope, commit in plan.commits.items():
+        after.put(subjects.commit(scope), codec.encode(commit))
+    for message in (message for batch in batches for message in batch):
+        after.put(message.subject, message.payload)
+    return after.commits
 
 
 def marks(resolution: resolve.Resolution) -> dict[tuple[str, str], tuple[int, int]]:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from ebbgate_bus.contracts import codec, facts, subjects
 from ebbgate_bus.contracts.envelope import Stored
 from ebbgate_cli import world
-from ebbgate_resolver.core import answers, policies
+from ebbgate_resolver.core import answers
+from ebbgate_resolver.core.rules import policies
 from ebbgate_watcher.core import objects
 from tests.unit import resolver_objects
 

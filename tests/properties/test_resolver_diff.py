@@ -4,7 +4,7 @@ import hypothesis
 from hypothesis import strategies as st
 
 from ebbgate_bus.contracts import digests, subjects
-from ebbgate_resolver.core import diff, held
+from ebbgate_resolver.core.plan import diff, held
 
 SUBJECTS = st.sampled_from([subjects.peer(f"n{i}") for i in range(6)])
 ROWS = st.dictionaries(SUBJECTS, st.sampled_from([b"1", b"2", b"3"]))

@@ -29,7 +29,8 @@ class World:
 
     def __init__(self) -> None:
         self.checker = safety.Safety()
-        self.facts = {message.subject: message for message in map(objects.stored, objects.SYNCED)}
+        ground = map(objects.stored, (*objects.SYNCED, *histories.ground()))
+        self.facts = {message.subject: message for message in ground}
         self.reports: dict[str, Stored] = {}
         self.now_s = 0.0
         self.restart()
@@ -104,7 +105,9 @@ def test_any_history_is_safe_settles_and_then_is_silent(moves: list[Stored | str
     assert not world.step()
 
 
-@hypothesis.given(st.lists(histories.anything(), max_size=12), st.randoms(use_true_random=False))
+@hypothesis.given(
+    st.lists(histories.strategy(histories.anything), max_size=12), st.randoms(use_true_random=False)
+)
 def test_rows_do_not_depend_on_the_order_of_arrival(made: list[object], random: object) -> None:
     latest = {message.subject: message for message in map(objects.stored, made)}  # type: ignore[arg-type]
     forwards, shuffled = World(), World()

@@ -3,8 +3,8 @@
 import hypothesis
 from hypothesis import strategies as st
 
-from ebbgate_resolver.core import selectors
-from ebbgate_resolver.core.selectors import ExpressionSpec, SelectorSpec
+from ebbgate_resolver.core.rules import selectors
+from ebbgate_resolver.core.rules.selectors import ExpressionSpec, SelectorSpec
 
 KEYS = st.sampled_from(["app", "tier", "example.org/team"])
 VALUES = st.sampled_from(["", "web", "api", "db"])

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from ebbgate_bus.contracts import codec, facts, reports, rows, streams, subjects
-from ebbgate_resolver.core import answers, engine, policies
+from ebbgate_resolver.core import answers, engine
+from ebbgate_resolver.core.rules import policies
 from tests.scenarios import safety
 from tests.unit import resolver_objects as objects
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from ebbgate_cli import __main__ as cli
 from ebbgate_cli import explanations
-from ebbgate_resolver.core import explanation
+from ebbgate_resolver.core.people import explanation
 
 STORY = pathlib.Path(__file__).parents[1] / "stories" / "seed-egress-sample.yaml"
 

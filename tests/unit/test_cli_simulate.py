@@ -12,7 +12,9 @@ from typer.testing import CliRunner, Result
 from ebbgate_bus.contracts import facts, rows, subjects
 from ebbgate_cli import __main__ as cli
 from ebbgate_cli import amending, simulations
-from ebbgate_resolver.core import explanation, held, simulation, ways
+from ebbgate_resolver.core import simulation
+from ebbgate_resolver.core.people import explanation, ways
+from ebbgate_resolver.core.plan import held
 from ebbgate_watcher.core import objects as watched
 from tests.unit import resolver_objects as objects
 

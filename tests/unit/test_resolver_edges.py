@@ -5,7 +5,11 @@ import pytest
 
 from ebbgate_bus.contracts import codec, facts, rows, subjects
 from ebbgate_bus.contracts.envelope import Stored
-from ebbgate_resolver.core import addresses, gateways, held, inventory, policies, versions
+from ebbgate_resolver.core import addresses, answers, inventory
+from ebbgate_resolver.core.incremental import judging
+from ebbgate_resolver.core.plan import held
+from ebbgate_resolver.core.rules import gateways, policies, versions
+from tests.properties import engine_twins
 from tests.unit import resolver_objects as objects
 
 GW = objects.node("gw", "10.0.0.1", gw="yes")
@@ -67,6 +71,63 @@ def test_another_uid_is_another_policy() -> None:
         judged = versions.judge(known, {"p": rows.PolicyInForce(uid=uid, spec=good)})
         assert list(judged.in_force) == in_force
         assert list(judged.rejected) == ["p"]
+
+
+def _held(uid: str) -> rows.PolicyInForce:
+    return rows.PolicyInForce(uid=uid, spec=POLICY.spec)
+
+
+def test_a_uid_is_its_policys_that_plan_holds_else_the_first_good_ones() -> None:
+    good, bad = (
+        [msgspec.structs.replace(objects.policy(name, cidr), uid="u") for name in "ab"]
+        for cidr in ("1.0.0.0/8", "nonsense")
+    )
+    for facts_, plan, in_force in (
+        (good, {}, "a"),
+        (good, {"b": _held("u")}, "b"),
+        (good, {"b": _held("other")}, "a"),
+        (good, {"a": _held("u"), "b": _held("u")}, "a"),
+        ([bad[0], good[1]], {}, "b"),
+        ([bad[0], good[1]], {"a": _held("u")}, "a"),
+        ([good[0], bad[1]], {"b": _held("u")}, "b"),
+        (good[:1], {"gone": _held("u")}, ""),  # its rows go first
+    ):
+        judged = versions.judge(objects.inventory_of(*facts_), plan)
+        assert "".join(judged.in_force) == "".join(judged.kept) == in_force
+
+
+def test_a_policy_is_judged_anew_among_all_that_share_either_of_its_uids() -> None:
+    named = {"a": "old", "b": "u", "c": "u"}
+    facts_ = [msgspec.structs.replace(POLICY, name=name, uid=uid) for name, uid in named.items()]
+    known, plan = objects.inventory_of(*facts_), held.Held()
+    for name, uid in (("b", "old"), ("c", "u")):
+        plan.put(subjects.policy_in_force(name), codec.encode(_held(uid)))
+    followed = judging.Judging(known)
+    followed.judge(set(named), plan, everything=True)
+    known.fold(objects.subject_of(facts_[0]), msgspec.structs.replace(facts_[0], uid="new"))
+    followed.judge({"a"}, plan, everything=False)
+    assert followed.versions == versions.judge(known, plan.policies)
+    assert sorted(followed.versions.in_force) == ["a", "c"]
+
+
+def test_a_copied_uid_is_said_by_field_with_the_name_of_the_one_that_has_it() -> None:
+    copy = msgspec.structs.replace(POLICY, name="a", created="2020-01-01T00:00:00Z")
+    resolver = engine_twins.Twins()
+    resolver.epoch = 1
+    resolver.replace_facts([objects.stored(each) for each in (*objects.SYNCED, GW, NET, POD, POLICY)])
+    resolver.replace_plan([], 0.0)
+    resolver.stored(resolver.step(1.0))
+    before = resolver.live_rows
+    resolver.fold([objects.stored(copy)])
+    made = resolver.step(2.0)
+    resolver.stored(made)
+    reason = "uid-p is the uid of policy p, which has it already; leave it out of a copied manifest"
+    assert answers.note("policy.rejected", policy="a", field="metadata.uid", reason=reason) in made.notes
+    assert resolver.live_rows == before
+    resolver.fold([objects.gone(POLICY)])
+    for now_s in (3.0, 4.0):
+        resolver.stored(resolver.step(now_s))
+    assert b'"policy":"a"' in resolver.live_rows[subjects.group("uid-p")]
 
 
 def test_a_policy_whose_fact_cannot_be_read_stays_in_force() -> None:

@@ -4,7 +4,8 @@ import msgspec
 
 from ebbgate_bus.contracts import codec, facts, reports, rows, subjects
 from ebbgate_bus.contracts.envelope import SEEN, TRACEPARENT, TTL, Stored
-from ebbgate_resolver.core import engine, presence
+from ebbgate_resolver.core import engine
+from ebbgate_resolver.core.plan import presence
 from tests.unit import resolver_objects as objects
 
 GW = objects.node("gw", "10.0.0.1", gw="yes")

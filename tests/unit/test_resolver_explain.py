@@ -8,8 +8,11 @@ import pytest
 
 from ebbgate_bus.contracts import codec, facts, reports, rows, subjects
 from ebbgate_programmer.core import places
-from ebbgate_resolver.core import explain, explain_pods, explain_policies, held, inventory, selectors
-from ebbgate_resolver.core.explanation import Explanation, Outcome, Result, Why
+from ebbgate_resolver.core import inventory
+from ebbgate_resolver.core.people import explain, explain_pods, explain_policies
+from ebbgate_resolver.core.people.explanation import Explanation, Outcome, Result, Why
+from ebbgate_resolver.core.plan import held
+from ebbgate_resolver.core.rules import selectors
 from tests.unit import resolver_objects as objects
 
 GW = objects.node("gw", "10.0.0.1", gw="yes")
@@ -227,6 +230,23 @@ def test_a_node_that_is_behind_is_said() -> None:
     assert found.why[-1].text == "src has not applied the latest revision yet (8/8 of 9/0)"
 
 
+def test_a_newer_pod_has_the_address_though_no_policy_chooses_it() -> None:
+    newer = msgspec.structs.replace(POD, name="z", labels={}, created="2025-01-01T00:00:00Z")
+    older = msgspec.structs.replace(POD, created="2024-01-01T00:00:00Z")
+    policy = objects.policy("p", "20.0.0.0/8", selectors=[{"podSelector": {"matchLabels": {"app": "x"}}}])
+    found = told(GW, SRC, NET, policy, APPLIED, newer, pod=older)
+    assert found.outcome is Outcome.NOT_MATCHED
+    assert found.reason == "no policy chooses default/z, which has 10.1.0.1 now, and covers the destination"
+    assert found.why[0].text == "10.1.0.1 is also the address of default/a; its packets count as default/z's"
+
+
+def test_a_policy_with_a_copied_uid_says_whose_it_is() -> None:
+    copy = msgspec.structs.replace(POLICY, name="q")
+    result, (reason,) = why(told(GW, SRC, NET, POLICY, copy), "q")
+    assert result is Result.REJECTED
+    assert "is rejected: metadata.uid: uid-p is the uid of policy p" in reason.text
+
+
 def test_pods_are_found_by_name_and_by_address_and_near_names_are_offered() -> None:
     ended = msgspec.structs.replace(objects.pod("b", "src", "10.1.0.1"), phase="Failed")
     known: inventory.Inventory = objects.inventory_of(SRC, POD, ended)
@@ -258,7 +278,9 @@ def test_why_a_node_is_no_gateway(gateway: dict[str, Any], network: facts.NodeNe
 
 def test_two_nodes_with_one_address_are_said() -> None:
     found = told(GW, SRC, NET, POLICY, APPLIED, objects.node("twin", "10.0.0.1"))
-    assert Why("10.0.0.1 of gw is also an address of twin: one of them is wrong") in found.why
+    assert found.outcome is Outcome.DROPPED
+    clash = "gw can't: its address 10.0.0.1 is also that of twin; delete the Node that is no more"
+    assert found.why[0].because[0] == Why(clash)
 
 
 def test_of_many_nodes_some_are_named_and_the_rest_counted() -> None:

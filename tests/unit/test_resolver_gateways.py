@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from ebbgate_bus.contracts import facts, rows
-from ebbgate_resolver.core import gateways, policies
+from ebbgate_bus.contracts import facts, rows, subjects
+from ebbgate_resolver.core.rules import gate, gateways, policies
 from tests.unit import resolver_objects as objects
 
 YES = {"gw": "yes"}
@@ -102,3 +102,18 @@ def test_a_lost_gateway_moves_its_own_buckets_only() -> None:
 
 def test_without_gateways_no_bucket_has_one() -> None:
     assert gateways.share([]) == ("",) * rows.BUCKETS
+
+
+def test_an_old_path_to_a_node_that_is_not_alone_at_its_address_does_not_stand() -> None:
+    known = objects.inventory_of(
+        objects.node("old", "10.0.0.1"),
+        objects.node("new", "10.0.0.2"),
+        objects.network("old", "192.0.2.1/24"),
+    )
+    at_old = gate.Gate(known, {("old", 16): rows.Egress(egress_ip="192.0.2.1", interface="eth0")})
+    before = rows.Paths(paths=(rows.Path("old", "10.0.0.1", 16),), buckets=(0,) * rows.BUCKETS)
+    aims = [gate.Aim("new", "10.0.0.2", 17, "192.0.2.2")] * rows.BUCKETS
+    assert gate.paths(at_old, aims, before)[0] == before
+    known.fold(subjects.fact("node", "twin"), objects.node("twin", "10.0.0.1"))
+    (path,) = gate.paths(at_old, aims, before)[0].paths
+    assert path == rows.Path("new", "10.0.0.2", rows.NO_SLOT)

@@ -2,9 +2,10 @@
 
 import msgspec
 
-from ebbgate_bus.contracts import facts, reports, subjects
+from ebbgate_bus.contracts import codec, facts, reports, subjects
 from ebbgate_bus.contracts.envelope import Stored
 from ebbgate_bus.contracts.message import Message
+from ebbgate_resolver.core import answers
 from tests.properties import engine_twins
 from tests.unit import resolver_objects as objects
 
@@ -98,6 +99,35 @@ def test_an_address_goes_to_the_next_pod_when_its_owner_leaves() -> None:
     assert b"default/a" in resolver.live_rows[ENDPOINT]
     _step(resolver, objects.gone(newer))
     assert b"default/b" in resolver.live_rows[ENDPOINT]
+
+
+def test_an_address_is_its_newest_pods_whoever_chooses_it_and_that_is_said() -> None:
+    chosen = _policy(podSelector={"matchLabels": {"app": "a"}})
+    resolver = _twins(chosen)
+    newer = msgspec.structs.replace(
+        POD, name="b", uid="uid-b", labels={"app": "b"}, created="2024-01-01T00:00:00Z"
+    )
+    resolver.fold([objects.stored(newer)])
+    made = resolver.step(5.0)
+    resolver.stored(made)
+    assert ENDPOINT not in resolver.live_rows
+    said = {"ip": "10.1.0.1", "node": "src", "owner": "default/b", "ignored": "default/a"}
+    assert made.notes == (answers.note("pod_ip.shared", **said),)
+    verdict = codec.decode(subjects.verdict("p"), made.verdicts[0].payload)
+    assert isinstance(verdict, reports.Verdict)
+    assert (verdict.pods, verdict.nodes_wanted) == (0, ("gw",)), (
+        "a pod without its address is awaited by nobody"
+    )
+    _step(resolver, objects.stored(_policy(podSelector={"matchLabels": {"app": "b"}})))
+    assert b"default/b" in resolver.live_rows[ENDPOINT]
+    _step(resolver, objects.stored(chosen), objects.stored(msgspec.structs.replace(newer, phase="Succeeded")))
+    assert b"default/a" in resolver.live_rows[ENDPOINT]
+
+
+def test_a_shared_address_that_no_policy_is_about_is_nothing_to_talk_about() -> None:
+    resolver = _twins(_policy(podSelector={"matchLabels": {"app": "c"}}))
+    resolver.fold([objects.stored(msgspec.structs.replace(POD, name="b", uid="uid-b"))])
+    assert resolver.step(5.0).notes == ()
 
 
 def test_a_problem_that_a_node_reports_is_in_the_verdict_until_it_is_gone() -> None:

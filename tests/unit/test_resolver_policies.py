@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from ebbgate_bus.contracts import facts
-from ebbgate_resolver.core import answers, policies
+from ebbgate_resolver.core import answers
+from ebbgate_resolver.core.rules import policies
 
 GOOD: dict[str, Any] = {
     "selectors": [{"podSelector": {}}],

@@ -1,7 +1,7 @@
 """Routes of a set: the older policy wins the same CIDR, exclusions win within their policy."""
 
 from ebbgate_bus.contracts import facts, rows
-from ebbgate_resolver.core import policies, routes
+from ebbgate_resolver.core.rules import policies, routes
 from tests.unit import resolver_objects as objects
 
 

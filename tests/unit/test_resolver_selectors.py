@@ -2,8 +2,9 @@
 
 import pytest
 
-from ebbgate_resolver.core import answers, selectors
-from ebbgate_resolver.core.selectors import ExpressionSpec, SelectorSpec
+from ebbgate_resolver.core import answers
+from ebbgate_resolver.core.rules import selectors
+from ebbgate_resolver.core.rules.selectors import ExpressionSpec, SelectorSpec
 
 
 def _expression(operator: str, *values: str, key: str = "app") -> SelectorSpec:

@@ -1,7 +1,7 @@
 """Slots: kept while in PLAN, found by probing, reserved after they were freed."""
 
 from ebbgate_bus.contracts import rows
-from ebbgate_resolver.core import slots
+from ebbgate_resolver.core.rules import slots
 
 WISH = ("gw", "192.0.2.1")
 

@@ -219,3 +219,30 @@ def test_items_that_lead_to_the_same_address_are_one_gateway() -> None:
     policy = objects.policy("p", "0.0.0.0/0", egressGateways=several)
     verdict = _verdict(objects.resolver_of(GW, objects.network("gw", "10.0.0.1/24", "10.0.0.7/24"), policy))
     assert [each.egress_ips for each in verdict.gateways] == [("10.0.0.1",), ("10.0.0.7",)]
+
+
+def test_a_gateway_whose_address_another_node_has_drops_and_it_is_said_once() -> None:
+    resolver = objects.resolver_of(GW, SRC, NET, POD, POLICY)
+    objects.step(resolver)
+    resolver.fold([objects.stored(objects.applied(resolver, "gw"))])
+    objects.step(resolver)
+    assert objects.group_of(resolver, "p").ipv4.paths[0].slot
+    resolver.fold([objects.stored(objects.node("twin", "10.0.0.1"))])
+    made = resolver.step(2.0)
+    resolver.stored(made)
+    said = [note.fields for note in made.notes if note.event == "node_ip.shared"]
+    assert said == [
+        {"ip": "10.0.0.1", "node": "gw", "others": "twin"},
+        {"ip": "10.0.0.1", "node": "twin", "others": "gw"},
+    ]
+    assert objects.group_of(resolver, "p").ipv4.paths[0].slot == rows.NO_SLOT, "not even the path that it had"
+    (verdict,) = [codec.decode(message.subject, message.payload) for message in made.verdicts]
+    assert isinstance(verdict, reports.Verdict)
+    reason, message = _condition(verdict, "EgressIPReady")[1:]
+    assert reason == "NoEgressIP"
+    assert message.startswith(
+        "gw: its address 10.0.0.1 is also that of twin; delete the Node that is no more"
+    )
+    resolver.fold([objects.gone(objects.node("twin"))])
+    resolver.stored(resolver.step(3.0))
+    assert objects.group_of(resolver, "p").ipv4.paths[0].slot

@@ -9,8 +9,9 @@ import typer
 from ebbgate_bus.contracts import facts
 from ebbgate_cli import explanations, output, scene
 from ebbgate_cli.commands import options
-from ebbgate_resolver.core import addresses, explain, explain_pods
-from ebbgate_resolver.core.explanation import Explanation
+from ebbgate_resolver.core import addresses
+from ebbgate_resolver.core.people import explain, explain_pods
+from ebbgate_resolver.core.people.explanation import Explanation
 
 _UNKNOWN, _USAGE = 1, 2
 

@@ -4,13 +4,11 @@ The leg of the walk: Fact ─fold▶ Inventory ─resolve▶ Rows ─diff▶ cha
 a shell drives. No module here awaits, reads a clock, rolls dice, logs or opens anything: the time is an
 argument and every answer carries its reason. Where to look:
 
-    the rules             policies (what is accepted), selectors, endpoints (who), gateways, routes (where to,
-                          whose CIDR wins), slots, gate (when a path opens), surroundings, versions
-    the reference         resolve: all rows in full from the rules; held: PLAN as it is
-    at the change's cost  incremental, and under it labels, crowds, placement, sets, judging, choices,
-                          allotments, steering, borders: the same rules followed object by object; tests hold
-                          it against `resolve`
-    what may be written   wanted and diff (what differs), release, presence, freed (what may go), revision
-    what is said          verdicts, ledger, troubles, noted, answers; for people listing, explain…, ways and
-                          simulation
+    engine        what the shell drives; simulation drives the same for people
+    rules/        what a policy means: accepted, who, where to, whose CIDR wins, by whom, when a path opens
+    resolve       the reference: all rows in full from the rules
+    incremental/  the same rows at the change's cost; tests hold it against `resolve`
+    plan/         what PLAN holds, what differs, what may go, in which batches
+    people/       verdicts, explain, ways; listing shows rows as Cilium's users know them
+    inventory     all current facts; addresses and answers are words that all use
 """

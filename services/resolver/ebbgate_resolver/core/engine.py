@@ -13,20 +13,10 @@ import msgspec
 
 from ebbgate_bus.contracts import codec, rows, subjects
 from ebbgate_bus.contracts.envelope import SEEN, TRACEPARENT, Outgoing, Stored
-from ebbgate_resolver.core import (
-    answers,
-    diff,
-    freed,
-    held,
-    incremental,
-    inventory,
-    ledger,
-    presence,
-    release,
-    revision,
-    verdicts,
-    wanted,
-)
+from ebbgate_resolver.core import answers, inventory
+from ebbgate_resolver.core.incremental import incremental, ledger
+from ebbgate_resolver.core.people import verdicts
+from ebbgate_resolver.core.plan import diff, freed, held, presence, release, revision, wanted
 
 RESERVED_S = freed.RESERVED_S
 

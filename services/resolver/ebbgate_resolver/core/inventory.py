@@ -6,6 +6,8 @@ that the Node may come after them. It notes which objects changed, so that whoev
 the others; an object that is as it was before isn't among them.
 """
 
+from collections.abc import Iterable, Set
+
 import msgspec
 
 from ebbgate_bus.contracts import facts, reports, subjects
@@ -56,6 +58,7 @@ class Inventory:
         self.unreadable: set[str] = set()
         """Subjects that hold something, and nobody here knows what."""
         self._touched = Touched()
+        self._nodes_at: dict[str, set[str]] = {}
         self._shared_labels: dict[frozenset[tuple[str, str]], dict[str, str]] = {}
         self._shared_words: dict[str, str] = {}
 
@@ -70,12 +73,26 @@ class Inventory:
         key = name.ids if name.kind == "fact.pod" else name.ids[0]
         if name.kind == "fact.policy":
             self._touched.policies.add(name.ids[0])  # it may have been unreadable until now
+        if name.kind == "fact.node" and kept.get(key) != message:
+            self._put_addresses(name.ids[0], message.internal_ips if isinstance(message, facts.Node) else ())
         if isinstance(message, facts.Gone):
             if kept.pop(key, None) is not None:
                 getattr(self._touched, attribute).add(key)
         elif kept.get(key) != message:
             kept[key] = self._with_shared_texts(message) if isinstance(message, facts.Pod) else message
             getattr(self._touched, attribute).add(key)
+
+    def _put_addresses(self, node: str, now: Iterable[str]) -> None:
+        """Nodes that share an address with this one, before or now, are touched by what happens to it."""
+        known = self.nodes.get(node)
+        for ip in set(known.internal_ips if known else ()):
+            self._nodes_at[ip].discard(node)
+            self._touched.nodes |= self._nodes_at[ip]
+            if not self._nodes_at[ip]:
+                del self._nodes_at[ip]
+        for ip in set(now):
+            self._touched.nodes |= self._nodes_at.get(ip, set())
+            self._nodes_at.setdefault(ip, set()).add(node)
 
     def cannot_read(self, subject: str) -> None:
         """What `subject` holds now is unknown; what was known of it stays."""
@@ -123,6 +140,10 @@ class Inventory:
     def complete(self) -> bool:
         """All kinds of the watcher's are known in full: only then is an absence a reason to remove."""
         return all(kind in self.synced for kind in facts.KINDS)
+
+    def nodes_at(self, ip: str) -> Set[str]:
+        """Nodes that have this internal address; there should be one."""
+        return self._nodes_at.get(ip, set())
 
     def network(self, node: str) -> facts.NodeNetwork | None:
         return self.networks.get(node) if node in self.nodes else None

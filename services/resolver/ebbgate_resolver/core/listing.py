@@ -9,7 +9,8 @@ from collections.abc import Mapping
 import msgspec
 
 from ebbgate_bus.contracts import codec, rows, subjects
-from ebbgate_resolver.core import addresses, slots
+from ebbgate_resolver.core import addresses
+from ebbgate_resolver.core.rules import slots
 
 NOT_FOUND = "0.0.0.0"
 """Gateway IP, also in IPv6 rows: no node can be the gateway, the traffic is dropped."""

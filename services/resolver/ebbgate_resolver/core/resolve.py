@@ -12,14 +12,13 @@ import msgspec
 
 from ebbgate_bus.contracts import codec, rows, subjects
 from ebbgate_bus.contracts.message import Message
-from ebbgate_resolver.core import (
-    answers,
+from ebbgate_resolver.core import answers, inventory
+from ebbgate_resolver.core.plan import held
+from ebbgate_resolver.core.rules import (
     endpoints,
     gate,
     gateways,
     groups,
-    held,
-    inventory,
     policies,
     routes,
     slots,
@@ -46,7 +45,7 @@ class Resolution(msgspec.Struct, frozen=True):
     groups: dict[str, rows.Group]
     conflicts: tuple[routes.Conflict, ...] = ()
     slotless: frozenset[slots.Wish] = frozenset()
-    unreachable: tuple[str, ...] = ()
+    of_nodes: tuple[answers.Note, ...] = ()
 
 
 def resolve(known: inventory.Inventory, previous: Previous, setting: Iterable[str] = ()) -> Resolution:
@@ -81,7 +80,9 @@ def resolve(known: inventory.Inventory, previous: Previous, setting: Iterable[st
         groups=grouped,
         conflicts=conflicts,
         slotless=frozenset(wishes - assigned.keys()),
-        unreachable=surroundings.unreachable(known),
+        of_nodes=tuple(
+            note for name in sorted(known.nodes) for note in surroundings.notes_of_node(name, known)
+        ),
     )
 
 
@@ -112,7 +113,7 @@ def notes(resolution: Resolution) -> list[answers.Note]:
             for name, found in sorted(resolution.chosen.items())
             for note in notes_of_gateways(name, found)
         ),
-        *map(note_of_unreachable, resolution.unreachable),
+        *resolution.of_nodes,
         *map(note_of_slotless, sorted(resolution.slotless)),
         *map(note_of_conflict, resolution.conflicts),
         *resolution.matched.notes,
@@ -128,11 +129,6 @@ def notes_of_gateways(policy: str, found: Sequence[gateways.Gateway]) -> list[an
         return []
     reason = "no egress IP on its gateways" if found else "no node matches its gateway"
     return [answers.note("policy.unresolved", policy=policy, reason=reason)]
-
-
-def note_of_unreachable(node: str) -> answers.Note:
-    reason = "it has no internal IPv4 address, so it can be neither gateway nor source"
-    return answers.note("node.ignored", node=node, reason=reason)
 
 
 def note_of_slotless(wish: slots.Wish) -> answers.Note:
