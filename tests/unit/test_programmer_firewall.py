@@ -28,7 +28,7 @@ def _listing(**changed: object) -> bytes:
             "10.1.1.1",
         ],
     }
-    main = of_pods | {"slots": [{"concat": [16, 16]}]}
+    main = of_pods
     guard = of_pods | {"leaving": [{"concat": [16, "10.168.60.100"]}]} | changed
     objects: list[dict[str, object]] = [
         {"set": {"family": "ip", "table": table, "name": name, "size": 9, "elem": held}}
@@ -38,6 +38,7 @@ def _listing(**changed: object) -> bytes:
     main_table = {"family": "ip", "table": "ebbgate"}
     objects.append({"map": {**main_table, "name": "egress", "elem": [[16, "10.168.60.100"]]}})
     objects.append({"map": {**main_table, "name": "uplinks", "elem": [[16, 5]]}})
+    objects.append({"map": {**main_table, "name": "zones", "elem": [[16, 40976]]}})
     hook = {"type": "filter", "hook": "prerouting", "prio": -90, "policy": "drop"}
     objects.append({"chain": {**main_table, "name": "steer", **hook}})
     objects.append({"chain": {**main_table, "name": "arriving"}})

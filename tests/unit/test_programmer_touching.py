@@ -20,7 +20,7 @@ def sets(*names: tuple[str, str]) -> changes.UpdateSets:
         ((), set()),
         ((changes.Put(changes.Map.ENDPOINT, ()), sets(("ip", "covered"))), {Part.ENDPOINTS, Part.COVERED}),
         ((changes.Drop(changes.Map.ROUTE, ()), changes.Put(changes.Map.PATH, ())), {Part.ROUTES, Part.PATHS}),
-        ((sets(("ip", "egress"), ("ip", "leaving"), ("ip", "slots")),), {Part.EGRESS}),
+        ((sets(("ip", "egress"), ("ip", "leaving"), ("ip", "zones")),), {Part.EGRESS}),
         ((sets(("ip6", "covered")), changes.Put(changes.Map.PEER, ())), {Part.COVERED, Part.PEERS}),
         ((sets(("ip6", "uplinks")), changes.Drop(changes.Map.EGRESS, ())), {Part.UPLINKS, Part.SOURCES}),
         ((changes.ForgetPods((), EMPTY, EMPTY),), set()),

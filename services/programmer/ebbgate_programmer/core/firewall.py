@@ -63,7 +63,7 @@ def _chains(ip: str, port: int) -> tuple[Chain, ...]:
             _MAIN,
             "raw_in",
             _hook("filter", "prerouting", -300),
-            _untracked(port, "fib daddr type local "),
+            _raw_in(port),
         ),
         Chain(ip, _MAIN, "raw_out", _hook("filter", "output", -300), _untracked(port, "")),
         Chain(ip, _MAIN, "steer", _hook("filter", "prerouting", -90), _steer(ip)),
@@ -159,7 +159,7 @@ def _sets(ip: str, address: str) -> tuple[Set, ...]:
     return (
         *of_pods,
         Set(ip, _MAIN, "egress", f"type mark : {address}", MAX_SLOTS),
-        Set(ip, _MAIN, "slots", "type mark . mark", MAX_SLOTS),
+        Set(ip, _MAIN, "zones", "typeof meta mark : ct zone", MAX_SLOTS),
         Set(ip, _MAIN, "uplinks", "type mark : mark", MAX_SLOTS),
         Set(ip, _GUARD, "leaving", f"type mark . {address}", MAX_SLOTS),
     )
@@ -174,7 +174,7 @@ def elements(state: KernelState) -> tuple[Elements, ...]:
 
 
 def _elements_of(state: KernelState, ip: str) -> tuple[Elements, ...]:
-    """`leaving` and `slots` say again what `egress` says, and the guard's table what the main one says."""
+    """`leaving` and `zones` say again what `egress` says, and the guard's table what the main one says."""
     family = FAMILIES[ip]
     covered = tuple(sorted(pod for pod in state.covered if addresses.family(pod) == family))
     cluster = tuple(sorted(cidr for cidr in state.cluster if addresses.family(cidr) == family))
@@ -189,10 +189,19 @@ def _elements_of(state: KernelState, ip: str) -> tuple[Elements, ...]:
     return (
         *of_pods,
         Elements(ip, _MAIN, "egress", tuple(f"{mark} : {at}" for mark, at in marked)),
-        Elements(ip, _MAIN, "slots", tuple(f"{mark} . {mark}" for mark, _ in marked)),
+        Elements(ip, _MAIN, "zones", tuple(_zone(slot) for slot, _ in slots)),
         Elements(ip, _MAIN, "uplinks", tuple(_uplink(*way) for way in ways)),
         Elements(ip, _GUARD, "leaving", tuple(f"{mark} . {at}" for mark, at in marked)),
     )
+
+
+def _zone(slot: int) -> str:
+    return f"{marks.mark_of(slot):#x} : {zone_of(slot)}"
+
+
+def zone_of(slot: int) -> int:
+    """Of conntrack, for what pods send by this slot."""
+    return places.ZONE + slot
 
 
 def _uplink(slot: int, number: int) -> str:
@@ -245,6 +254,18 @@ def _set_mark(field: int) -> str:
 Rules = tuple[tuple[str, str], ...]
 
 
+def _raw_in(port: int) -> Rules:
+    return (
+        *_untracked(port, "fib daddr type local "),
+        # A connection that goes on under another slot is another one here: it gets the other egress IP.
+        (
+            "zone",
+            f'iifname "{_DEVICE}" meta mark & {_SLOTS} != 0 '
+            f"ct original zone set meta mark & {_MASK} map @zones",
+        ),
+    )
+
+
 def _untracked(port: int, which: str) -> Rules:
     # The outer packets are many and say nothing to conntrack; tracked, each peer would cost an entry.
     return (("outer", f"udp dport {port} {which}notrack"),)
@@ -280,7 +301,6 @@ _ARRIVING: Rules = (
     ("invalid", "ct state invalid,untracked drop"),
     # Only for what comes from the tunnel the whole mark is ours: nft 1.0.6 can't merge a variable into one.
     ("slot", "ct state new ct mark set meta mark"),
-    ("other", f"ct mark & {_MASK} . meta mark != @slots accept"),
     # From here on conntrack knows the slot, and the mark can say by which uplink the packet leaves.
     ("uplink", f"meta mark set meta mark & {_MASK} map @uplinks"),
 )
@@ -305,17 +325,10 @@ def _translate(ip: str) -> Rules:
 
 
 def _passing(ip: str, port: int) -> Rules:
-    other = (
-        f'iifname "{_DEVICE}" meta mark & {_SLOTS} != 0 ct direction original '
-        f"ct mark & {_MASK} . meta mark != @slots"
-    )
     return (
         ("mss", f'oifname "{_DEVICE}" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu'),
         # A pod's own "tunnel packet", masqueraded, would come from a peer's address.
         ("forged", f"udp dport {port} {ip} daddr @cluster drop"),
-        # The connection began under another slot: it must end, not go on with the old egress IP.
-        ("reset", f"{other} meta l4proto tcp reject with tcp reset"),
-        ("other", f"{other} drop"),
     )
 
 

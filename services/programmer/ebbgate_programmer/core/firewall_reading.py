@@ -101,7 +101,8 @@ def _guard_faults(held: Held) -> list[str]:
     for family in firewall.FAMILIES:
         egress = {tuple(item) for item in held.get((family, _MAIN, "egress"), [])}
         leaving = {tuple(item["concat"]) for item in held.get((family, _GUARD, "leaving"), [])}
-        slots = {tuple(item["concat"]) for item in held.get((family, _MAIN, "slots"), [])}
+        zones = {tuple(item) for item in held.get((family, _MAIN, "zones"), [])}
+        wanted = {(mark, firewall.zone_of(marks.field_of(mark))) for mark, _ in egress}
         twins = [
             (
                 _networks(held.get((family, table, "cluster"), [])),
@@ -109,7 +110,7 @@ def _guard_faults(held: Held) -> list[str]:
             )
             for table in (_MAIN, _GUARD)
         ]
-        if leaving != egress or slots != {(mark, mark) for mark, _ in egress} or twins[0] != twins[1]:
+        if leaving != egress or zones != wanted or twins[0] != twins[1]:
             faults.append(f"{family}: the guards' sets disagree with the others")
     return faults
 

@@ -26,6 +26,8 @@ PRIORITIES: Final = (PRIORITY_CLASSIFY, PRIORITY_STEER, PRIORITY_REPLY, PRIORITY
 TABLES: Final = (TABLE_CLASSIFY, TABLE_TUNNEL, *(TABLE_UPLINK + n for n in marks.CLASSES))
 METRIC_FIRST: Final = 1
 METRIC_BLACKHOLE: Final = 4096
+ZONE: Final = 40960
+"""First of conntrack's zones that are ours, one for each slot; others count theirs up from 1."""
 ROUTE_PROTOCOL: Final = 219
 """rtm_protocol of our routes: one that neither the kernel nor iproute2 has a name for."""
 PROGRAM_PREFIX: Final = "ebbgate-"

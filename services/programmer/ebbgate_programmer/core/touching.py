@@ -36,7 +36,7 @@ _SETS = {
     "covered": Part.COVERED,
     "egress": Part.EGRESS,
     "leaving": Part.EGRESS,
-    "slots": Part.EGRESS,
+    "zones": Part.EGRESS,
     "uplinks": Part.UPLINKS,
 }
 

@@ -43,11 +43,15 @@ def _mark(text: str) -> bytes:
     return struct.pack("=I", int(text, 16))
 
 
+def _zone(text: str) -> bytes:
+    return struct.pack("=H", int(text))
+
+
 FORMS: dict[str, tuple[tuple[Callable[[str], bytes], ...], bool]] = {
     "covered": ((_packed,), False),
     "egress": ((_mark, _packed), True),
     "leaving": ((_mark, _packed), False),
-    "slots": ((_mark, _mark), False),
+    "zones": ((_mark, _zone), True),
     "uplinks": ((_mark, _mark), True),
 }
 """Set → how the parts of an element's text become bytes, and whether the last is a map's value."""
@@ -97,8 +101,8 @@ def egress() -> dict[int, str]:
     for family in firewall.FAMILIES:
         held = dict(read((family, _MAIN, "egress")))
         leaving = {(mark + address, b"") for mark, address in held.items()}
-        slots = {(mark + mark, b"") for mark in held}
-        if read((family, _GUARD, "leaving")) != leaving or read((family, _MAIN, "slots")) != slots:
+        zones = {(mark, struct.pack("=H", firewall.zone_of(_field(mark)))) for mark in held}
+        if read((family, _GUARD, "leaving")) != leaving or read((family, _MAIN, "zones")) != zones:
             raise Disagreeing
         found |= {_field(mark): str(ipaddress.ip_address(address)) for mark, address in held.items()}
     return found
