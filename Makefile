@@ -6,7 +6,7 @@ SOURCE ?= directory
 KEEP ?=
 ROUNDS ?= 3
 
-.PHONY: help setup demo down test check lint unit soak bench bench-resolver bpf lock clean
+.PHONY: help setup demo down test check lint unit soak bench bench-resolver bench-datapath bpf lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -28,7 +28,7 @@ check: lint unit ## lint, types, imports, units, properties, stories: under a mi
 lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	clang-format --dry-run --Werror services/programmer/bpf/*.c services/programmer/bpf/*.h
+	clang-format --dry-run --Werror services/programmer/bpf/*.c services/programmer/bpf/*.h bench/*.c
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -44,6 +44,9 @@ bench: setup ## figures: latency, cold start, memory, throughput; written to bui
 
 bench-resolver: setup ## the resolver at 5,000 nodes, 150,000 pods, 1,000 policies
 	$(BIN)/python -m bench.resolver
+
+bench-datapath: setup ## through the gateway, beside plain routing and a kernel-only gateway; the programmer
+	$(BIN)/python -m bench.datapath
 
 bpf: build/bpf/ebbgate.bpf.o ## the BPF object
 
