@@ -5,6 +5,8 @@ WORKSPACE := bus services/watcher services/resolver services/programmer cli depl
 SOURCE ?= directory
 KEEP ?=
 ROUNDS ?= 3
+HUNTS ?= 3
+HUNT_S ?= 600
 
 .PHONY: help setup demo down test check lint unit soak bench bench-resolver bench-datapath bpf lock clean
 
@@ -35,9 +37,10 @@ lint: setup
 unit: setup
 	$(BIN)/pytest -q -n auto tests/unit tests/properties tests/scenarios
 
-soak: setup ## properties on new examples, again and again (ROUNDS=3)
+soak: setup ## properties on new examples (ROUNDS=3), leak hunts with new seeds (HUNTS=3, HUNT_S=600)
 	@for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; \
 	  EBBGATE_EXAMPLES=soak $(BIN)/pytest -q -n auto --timeout 3600 tests/properties || exit 1; done
+	$(BIN)/python -m ebbgate_lab.hunt --seeds $(HUNTS) --seconds $(HUNT_S) --document
 
 bench: setup ## figures: latency, cold start, memory, throughput; written to build/bench
 	$(BIN)/python -m bench

@@ -71,8 +71,7 @@ async def _measured(worlds: Sequence[datapath_worlds.World], plan: Plan) -> tupl
     load = datapath_load.build(figures.FOLDER)
     try:
         for world in worlds:
-            with world.awake():
-                await world.build(load)
+            await world.build(load)
         loads = datapath_load.measures(load, plan.seconds)
         rounds = [_round(worlds, loads) for _ in range(plan.rounds)]
         ours = {world.key: world for world in worlds if isinstance(world, datapath_worlds.Ebbgate)}
@@ -87,8 +86,7 @@ def _round(worlds: Sequence[datapath_worlds.World], loads: Sequence[datapath_loa
     found: Round = {world.key: {} for world in worlds}
     for load in loads:
         for world in worlds:
-            with world.awake():
-                found[world.key] |= load(world)
+            found[world.key] |= load(world)
     print("a round is done", flush=True)
     return found
 

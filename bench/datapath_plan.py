@@ -20,7 +20,9 @@ from ebbgate_bus.runtime import connection, jetstream, publisher
 POD, POD_NODE, GATEWAY_NODE = "10.244.1.10", "node1", "node2"
 GATEWAY_IP, EGRESS_IP, OUTSIDE = "10.168.60.12", "10.168.60.100", "10.168.60.13"
 CLUSTER = ("10.244.0.0/16", "10.168.60.10/32", "10.168.60.11/32", "10.168.60.12/32")
-SLOT, SET, POLICY = 77, "s1", "uid-1"
+SLOT, POLICY = 77, "uid-1"
+SET, SHORT_SET = "s1", "s2"
+"""The sending pod's set has all routes, that of all the others only the default."""
 TIMEOUT_S = 60.0
 
 Rows = Mapping[str, Message]
@@ -43,7 +45,8 @@ def shared_rows(routes: int) -> dict[str, Message]:
         ipv4=rows.Paths(paths=(rows.Path(GATEWAY_NODE, GATEWAY_IP, SLOT),), buckets=(0,) * rows.BUCKETS),
     )
     return {
-        **_chunks(list(_cidrs(routes))),
+        **_chunks(SET, list(_cidrs(routes))),
+        **_chunks(SHORT_SET, ["0.0.0.0/0"]),
         subjects.group(POLICY): group,
         subjects.peer(POD_NODE): rows.Peer(addresses=("10.168.60.11",)),
         subjects.peer(GATEWAY_NODE): rows.Peer(addresses=(GATEWAY_IP,)),
@@ -56,12 +59,12 @@ def gateway_rows() -> dict[str, Message]:
     return {subjects.egress(GATEWAY_NODE, SLOT): egress}
 
 
-def endpoint_rows(count: int, *, first: int = 0, bucket: int = 5) -> dict[str, Message]:
+def endpoint_rows(count: int, *, first: int = 0, of: str = SHORT_SET) -> dict[str, Message]:
     """`count` endpoints from number `first` on; number 0 is the pod that sends, the others are nobody."""
     found: dict[str, Message] = {}
     for number in range(first, first + count):
         ip = f"10.{245 + (number >> 16)}.{number >> 8 & 255}.{number & 255}" if number else POD
-        row = rows.Endpoint(ip=ip, set=SET, bucket=bucket, pod=f"default/pod-{number}")
+        row = rows.Endpoint(ip=ip, set=of if number else SET, bucket=5, pod=f"default/pod-{number}")
         found[subjects.endpoint(POD_NODE, ip)] = row
     return found
 
@@ -76,11 +79,11 @@ def _cidrs(count: int) -> Iterator[str]:
         yield f"{11 + number % 200}.{number // 200}.{dice.randrange(256)}.0/24"
 
 
-def _chunks(cidrs: list[str]) -> dict[str, Message]:
+def _chunks(set_id: str, cidrs: list[str]) -> dict[str, Message]:
     routes = [rows.Route(cidr, rows.Action.STEER, POLICY, "egress-sample") for cidr in sorted(cidrs)]
     parts = [routes[at : at + rows.ROUTES_PER_CHUNK] for at in range(0, len(routes), rows.ROUTES_PER_CHUNK)]
     return {
-        subjects.routes(SET, number): rows.Routes(policies=("egress-sample",), routes=tuple(part))
+        subjects.routes(set_id, number): rows.Routes(policies=("egress-sample",), routes=tuple(part))
         for number, part in enumerate(parts)
     }
 

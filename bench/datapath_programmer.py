@@ -20,6 +20,7 @@ NODE = datapath_plan.POD_NODE
 READY = '"programmer.ready"'
 READY_TIMEOUT_S = 30.0
 RESYNC_S = 1.0
+SHARED = 1_000
 
 
 class Effort(msgspec.Struct, frozen=True):
@@ -39,15 +40,16 @@ async def measure(
 ) -> list[Figure]:
     """Changes are applied to `small`, and everything is read back from `large`."""
     found: list[Figure] = []
-    with small.awake():
-        async with small.writing() as writer:
-            for count, times in effort.changes.items():
-                found += [figure async for figure in _changes(writer, small.size, count, times)]
-    with small.awake(), large.awake():
-        found += await _idle((small, large), effort.idle_s)
+    async with small.writing() as writer:
+        for count, times in effort.changes.items():
+            found += [figure async for figure in _changes(writer, small.size, count, times)]
+    async with large.writing() as writer:
+        found.append(await _one_set(writer, large.size))
     for world in (small, large):
-        with world.awake():
-            found += await _read_back(world, effort.resync_s)
+        found.append(await _restart(world))
+    found += await _idle((small, large), effort.idle_s)
+    for world in (small, large):
+        found.append(await _read_back(world, effort.resync_s))
     return found
 
 
@@ -69,6 +71,17 @@ async def _changes(
     yield _figure(f"{what}: first row published → Applied, p50", since, "ms", beside)
 
 
+async def _one_set(writer: datapath_plan.Writer, size: datapath_plan.Size) -> Figure:
+    """Many endpoints of one set with many routes: must cost their sum, not their product."""
+    count = min(SHARED, size.endpoints)
+    there = datapath_plan.endpoint_rows(size.endpoints)
+    came = datapath_plan.endpoint_rows(count, first=size.endpoints, of=datapath_plan.SET)
+    answer = await writer.publish({subjects.node_scope(NODE): there | came})
+    await writer.publish({subjects.node_scope(NODE): there})
+    what = f"{count:,} endpoints of a set of {size.routes:,} routes come, over {size.text()}: apply"
+    return Figure(what, round(answer.applied.took_ms, 1), "ms")
+
+
 async def _idle(worlds: tuple[datapath_worlds.Ebbgate, ...], seconds: float) -> list[Figure]:
     """Nothing happens but the resync of every ten seconds."""
     pids = [world.programmers[NODE].pid for world in worlds]
@@ -84,29 +97,32 @@ async def _idle(worlds: tuple[datapath_worlds.Ebbgate, ...], seconds: float) -> 
     return found
 
 
-async def _read_back(world: datapath_worlds.Ebbgate, seconds: float) -> list[Figure]:
-    """The whole kernel read and compared, once a second: what a pass costs shows as the process's time."""
+async def _restart(world: datapath_worlds.Ebbgate, *options: str) -> Figure:
+    """Over a kernel that is as it must be: nothing is written."""
+    seen = world.programmers[NODE].log.read_text().count(READY)
     began = time.monotonic()
-    world.start_programmer(NODE, "--resync", f"{RESYNC_S:g}")
-    process = world.programmers[NODE]
-    await _ready(process)
-    start_s = time.monotonic() - began
-    before = cpu_s(process.pid)
+    world.start_programmer(NODE, *options)
+    await _ready(world.programmers[NODE], seen)
+    took_s = round(time.monotonic() - began, 2)
+    return Figure(f"restart over {world.size.text()} until ready", took_s, "s", "nothing is written")
+
+
+async def _read_back(world: datapath_worlds.Ebbgate, seconds: float) -> Figure:
+    """The whole kernel read and compared, once a second: what a pass costs shows as the process's time."""
+    await _restart(world, "--resync", f"{RESYNC_S:g}")
+    pid = world.programmers[NODE].pid
+    before = cpu_s(pid)
     await asyncio.sleep(seconds)
-    share = (cpu_s(process.pid) - before) / seconds
+    share = (cpu_s(pid) - before) / seconds
     # A pass, then a pause of RESYNC_S: share = pass / (pass + pause).
     pass_ms = 1000 * RESYNC_S * share / (1 - share)
-    what = world.size.text()
-    return [
-        Figure(f"all read back and compared, {what}: CPU", round(pass_ms, 1), "ms"),
-        Figure(f"restart over {what} until ready", round(start_s, 2), "s", "nothing is written"),
-    ]
+    return Figure(f"all read back and compared, {world.size.text()}: CPU", round(pass_ms, 1), "ms")
 
 
-async def _ready(process: processes.Process) -> None:
-    seen = process.log.read_text().count(READY)
+async def _ready(process: processes.Process, seen: int) -> None:
+    """Returns when it has said so more often than `seen`."""
     async with asyncio.timeout(READY_TIMEOUT_S):
-        while process.log.read_text().count(READY) == seen:
+        while process.log.read_text().count(READY) <= seen:
             await asyncio.sleep(0.005)
 
 
