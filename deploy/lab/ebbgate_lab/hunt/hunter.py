@@ -15,10 +15,11 @@ from contextlib import asynccontextmanager, contextmanager
 import msgspec
 
 from ebbgate_lab import lab, namespaces, observer, processes, topology
-from ebbgate_lab.hunt import capture, changes, judge, objects, traffic, world
+from ebbgate_lab.hunt import capture, changes, damage, judge, objects, traffic, world
 
 SETTLED_WITHIN_S = 40.0
 LINGER_S = 0.6
+HARM_SHARE = 0.1
 KILL_SHARE = 0.25
 KILL_WITHIN_S = 0.1
 """A change takes about as long to reach the kernels."""
@@ -32,6 +33,7 @@ class Account(msgspec.Struct, frozen=True):
     seconds: float
     changes: int
     kills: int
+    damages: int
     lost: int
     verdict: judge.Verdict
 
@@ -39,7 +41,8 @@ class Account(msgspec.Struct, frozen=True):
         found = self.verdict
         kinds = ", ".join(f"{n:,} of {kind}" for n, kind in zip(found.by_kind, traffic.KINDS, strict=True))
         return (
-            f"seed {self.seed}: {self.changes} changes and {self.kills} kills in {self.seconds:.0f} s; "
+            f"seed {self.seed}: {self.changes} changes, {self.kills} kills and {self.damages} damages in "
+            f"{self.seconds:.0f} s; "
             f"{found.judged:,} packets judged ({kinds}), {found.steered:,} of them not to have their node's "
             f"address; {len(found.wrong)} wrong"
         )
@@ -57,38 +60,59 @@ def network(prefix: str) -> topology.Topology:
     return topology.Topology(prefix, hosts, world.PODS)
 
 
-async def hunt(scene: lab.Lab, *, seed: int, seconds: float) -> Account:
-    """On a lab with `network`, which it builds; the caller takes it down. Raises TimeoutError if a change
-    isn't in force after SETTLED_WITHIN_S.
+async def hunt(scene: lab.Lab, *, seed: int, seconds: float, harm: Sequence[str] = damage.ROUTING) -> Account:
+    """On a lab with `network`, which it builds; the caller takes it down. `harm`: kinds of damage. Raises
+    TimeoutError if a change isn't in force, or damage isn't repaired, after SETTLED_WITHIN_S.
     """
     scene.build()
     for place in world.PODS:
         scene.topology.run(place.name, "sysctl", "-qw", f"net.ipv4.ip_default_ttl={capture.POD_TTL}")
     with namespaces.entered(scene.netns("control")):
-        first = changes.first()
-        scene.install(list(objects.of(first).values()))
+        scene.install(list(objects.of(changes.first()).values()))
         async with _observing(scene) as watching:
-            hunter = Hunter(scene, watching, seed, first)
+            hunter = Hunter(scene, watching, seed, harm)
             await hunter.settle()
             with _sending(scene):
                 packets = await _captured(scene, hunter, seconds)
     found = judge.judge(packets.packets, hunter.periods)
-    return Account(seed, seconds, hunter.changes, hunter.kills, packets.lost, found)
+    return Account(seed, seconds, hunter.changes, hunter.kills, hunter.damages, packets.lost, found)
 
 
 class Hunter:
     """`periods`: which state may have been in force when. The last one still is."""
 
-    def __init__(self, scene: lab.Lab, watching: observer.Observer, seed: int, first: world.State) -> None:
-        self._scene, self._watching = scene, watching
+    def __init__(self, scene: lab.Lab, watching: observer.Observer, seed: int, harm: Sequence[str]) -> None:
+        self._scene, self._watching, self._harm = scene, watching, harm
         self._dice = random.Random(seed)
-        self._state = first
+        self._state = changes.first()
         self._fences = itertools.count(1)
         self._numbers = itertools.count(100, 10)
-        self.periods = [judge.Period(0, judge.FOREVER_NS, first, "the beginning")]
-        self.changes = self.kills = 0
+        self.periods = [judge.Period(0, judge.FOREVER_NS, self._state, "the beginning")]
+        self.changes = self.kills = self.damages = 0
 
     async def step(self) -> None:
+        if self._dice.random() < HARM_SHARE:
+            await self._harmed()
+        else:
+            await self._changed()
+        # Only while nothing changes a single state is allowed: that is when what lingers is seen.
+        await asyncio.sleep(self._dice.uniform(0, LINGER_S))
+
+    async def _harmed(self) -> None:
+        """Something of Ebbgate's is taken away on a node, and the wait until that is repaired."""
+        node = self._dice.choice(tuple(world.NODES))
+        command = damage.draw(self._dice, self._scene.topology, node, self._harm)
+        if command is None:
+            return
+        repaired = self._watching.applied(node).drift_repairs
+        self._scene.topology.run(node, *command)
+        self.damages += 1
+        await self._until(
+            lambda seen: seen.applied(node).drift_repairs > repaired,
+            f"{' '.join(command)} on {node} repaired",
+        )
+
+    async def _changed(self) -> None:
         """One or two changes, perhaps a kill, and the wait until all nodes have followed."""
         drawn = changes.draw(self._dice, self._state, next(self._numbers))
         victim = self._dice.choice(list(self._scene.processes)) if self._dice.random() < KILL_SHARE else ""
@@ -105,9 +129,6 @@ class Hunter:
         before, self._state = self._state, final
         await self.settle()
         self._note(before, drawn, began_ns)
-
-    async def linger(self) -> None:
-        await asyncio.sleep(self._dice.uniform(0, LINGER_S))
 
     async def settle(self) -> None:
         """Returns when the state is known, considered, planned and applied everywhere."""
@@ -170,8 +191,6 @@ async def _captured(scene: lab.Lab, hunter: Hunter, seconds: float) -> capture.C
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             await hunter.step()
-            # Only while nothing changes a single state is allowed: that is when what lingers is seen.
-            await hunter.linger()
     finally:
         recording.stop()
     return capture.read(path)
