@@ -8,7 +8,7 @@ import pytest
 from ebbgate_lab import lab
 from ebbgate_lab.hunt import capture, changes, hunter, judge, traffic, world
 
-PREFIX = "ebh-"
+PREFIX = "eht-"
 SEED = 5
 SECONDS = 25.0
 LEAST_CHANGES = 8
