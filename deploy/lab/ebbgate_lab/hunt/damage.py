@@ -25,6 +25,18 @@ def draw(dice: random.Random, network: topology.Topology, node: str, kinds: Sequ
     return dice.choice(possible) if possible else None
 
 
+def picture(network: topology.Topology, node: str) -> tuple[object, ...]:
+    """All that can be taken away, in words: equal again once it is repaired. The kernel's own numbers are left
+    out.
+    """
+    rules = [_without(rule, "handle") for rule in _nft(network, node, "rule", "ruleset")]
+    return (
+        *sorted(command for kind in _BY_KIND.values() for command in kind(network, node)),
+        network.run(node, "ip", "-4", "route", "show", "table", "all"),
+        *sorted(json.dumps(rule) for rule in rules),
+    )
+
+
 def _rules(network: topology.Topology, node: str) -> Iterator[Command]:
     for rule in _ask(network, node, "ip", "-j", "rule"):
         if rule["table"] not in _KERNELS_OWN:
@@ -45,13 +57,13 @@ def _links(network: topology.Topology, node: str) -> Iterator[Command]:
 
 
 def _chains(network: topology.Topology, node: str) -> Iterator[Command]:
-    for chain in _nft(network, node, "chain"):
+    for chain in _nft(network, node, "chain", "chains"):
         if chain["table"] not in _LABS_OWN:
             yield ("nft", "flush", "chain", chain["family"], chain["table"], chain["name"])
 
 
 def _tables(network: topology.Topology, node: str) -> Iterator[Command]:
-    for table in _nft(network, node, "table"):
+    for table in _nft(network, node, "table", "tables"):
         if table["name"] not in _LABS_OWN:
             yield ("nft", "delete", "table", table["family"], table["name"])
 
@@ -59,9 +71,13 @@ def _tables(network: topology.Topology, node: str) -> Iterator[Command]:
 _BY_KIND = {"rules": _rules, "routes": _routes, "links": _links, "chains": _chains, "tables": _tables}
 
 
-def _nft(network: topology.Topology, node: str, what: str) -> Iterator[Any]:
-    said = json.loads(network.run(node, "nft", "-j", "list", f"{what}s"))
+def _nft(network: topology.Topology, node: str, what: str, listed: str) -> Iterator[Any]:
+    said = json.loads(network.run(node, "nft", "-s", "-j", "list", listed))
     return (entry[what] for entry in said["nftables"] if what in entry)
+
+
+def _without(entry: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in entry.items() if name != key}
 
 
 def _ask(network: topology.Topology, node: str, *argv: str) -> list[Any]:

@@ -104,13 +104,15 @@ class Hunter:
         command = damage.draw(self._dice, self._scene.topology, node, self._harm)
         if command is None:
             return
-        repaired = self._watching.applied(node).drift_repairs
+        before = damage.picture(self._scene.topology, node)
         self._scene.topology.run(node, *command)
         self.damages += 1
-        await self._until(
-            lambda seen: seen.applied(node).drift_repairs > repaired,
-            f"{' '.join(command)} on {node} repaired",
-        )
+        try:
+            async with asyncio.timeout(SETTLED_WITHIN_S):
+                while damage.picture(self._scene.topology, node) != before:
+                    await asyncio.sleep(0.1)
+        except TimeoutError as error:
+            raise TimeoutError(f"{' '.join(command)} on {node} wasn't repaired") from error
 
     async def _changed(self) -> None:
         """One or two changes, perhaps a kill, and the wait until all nodes have followed."""
