@@ -26,8 +26,8 @@ def draw(dice: random.Random, network: topology.Topology, node: str, kinds: Sequ
 
 
 def picture(network: topology.Topology, node: str) -> tuple[object, ...]:
-    """All that can be taken away, in words: equal again once it is repaired. The kernel's own numbers are left
-    out.
+    """All that can be taken away, in words: equal again once it is repaired. Numbers of the kernel's own are
+    left out.
     """
     rules = [_without(rule, "handle") for rule in _nft(network, node, "rule", "ruleset")]
     return (
