@@ -5,8 +5,10 @@ WORKSPACE := bus services/watcher services/resolver services/programmer cli depl
 SOURCE ?= directory
 KEEP ?=
 ROUNDS ?= 3
+HUNTS ?= 3
+HUNT_S ?= 600
 
-.PHONY: help setup demo down test check lint unit soak bench bench-resolver bpf lock clean
+.PHONY: help setup demo down test check lint unit soak bench bench-resolver bench-datapath bpf lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -28,22 +30,26 @@ check: lint unit ## lint, types, imports, units, properties, stories: under a mi
 lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	clang-format --dry-run --Werror services/programmer/bpf/*.c services/programmer/bpf/*.h
+	clang-format --dry-run --Werror services/programmer/bpf/*.c services/programmer/bpf/*.h bench/*.c
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 unit: setup
 	$(BIN)/pytest -q -n auto tests/unit tests/properties tests/scenarios
 
-soak: setup ## properties on new examples, again and again (ROUNDS=3)
+soak: setup ## properties on new examples (ROUNDS=3), leak hunts with new seeds (HUNTS=3, HUNT_S=600)
 	@for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; \
 	  EBBGATE_EXAMPLES=soak $(BIN)/pytest -q -n auto --timeout 3600 tests/properties || exit 1; done
+	$(BIN)/python -m ebbgate_lab.hunt --seeds $(HUNTS) --seconds $(HUNT_S) --document
 
 bench: setup ## figures: latency, cold start, memory, throughput; written to build/bench
 	$(BIN)/python -m bench
 
 bench-resolver: setup ## the resolver at 5,000 nodes, 150,000 pods, 1,000 policies
 	$(BIN)/python -m bench.resolver
+
+bench-datapath: setup ## through the gateway, beside plain routing and a kernel-only gateway; the programmer
+	$(BIN)/python -m bench.datapath
 
 bpf: build/bpf/ebbgate.bpf.o ## the BPF object
 

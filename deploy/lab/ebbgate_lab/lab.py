@@ -11,6 +11,7 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 
 from ebbgate_bus.runtime import connection
 from ebbgate_lab import apiserver, observer, processes, sources, topology, webserver
@@ -25,17 +26,24 @@ BPFFS = pathlib.Path("/sys/fs/bpf")
 class Lab:
     """`prefix`: of all names, so that two labs can stand side by side. `folder`: logs, stores and manifests.
 
-    `outlive`: its processes go on when the one that started them ends.
+    `outlive`: its processes go on when the one that started them ends. `network`: another than the usual one,
+    with a prefix of its own.
     """
 
     def __init__(
-        self, *, prefix: str = "ebb-", folder: pathlib.Path | None = None, outlive: bool = False
+        self,
+        *,
+        prefix: str = "ebb-",
+        folder: pathlib.Path | None = None,
+        outlive: bool = False,
+        network: topology.Topology | None = None,
     ) -> None:
         self.prefix = prefix
         self._outlive = outlive
         self.folder = folder or pathlib.Path(tempfile.mkdtemp(prefix=f"{prefix}lab-"))
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.topology = topology.Topology(prefix)
+        self.topology = network or topology.Topology(prefix)
+        self.nodes = tuple(host.name for host in self.topology.hosts if host.pod_cidr)
         self.url = f"nats://{CONTROL}:{NATS_PORT}"
         self.pin_root = BPFFS / f"{prefix}lab"
         self.source: sources.Source = sources.Directory(self.folder / "manifests")
@@ -55,19 +63,20 @@ class Lab:
         self.topology.make()
         self.web.start()
 
-    def install(self) -> None:
-        """Ebbgate itself: the source's objects, nats-server, the services."""
+    def install(self, objects: Sequence[sources.Manifest] | None = None) -> None:
+        """Ebbgate itself: the source's objects (the usual nodes and pods), nats-server, the services."""
         for process in self.source.servers:
             process.outlive = self._outlive
         self.source.start()
-        for manifest in (*sources.manifests("nodes.yaml"), *sources.manifests("pods.yaml")):
+        usual = (*sources.manifests("nodes.yaml"), *sources.manifests("pods.yaml"))
+        for manifest in usual if objects is None else objects:
             self.source.apply(manifest)
         control = self.netns("control")
         self._add(processes.nats_server(self.folder, host=CONTROL, port=NATS_PORT, netns=control))
         self.start("nats-server")
         self._add_service("watcher", "control", "ebbgate_watcher", *self.source.watcher_arguments())
         self._add_service("resolver", "control", "ebbgate_resolver")
-        for node in NODES:
+        for node in self.nodes:
             self._add_programmer(node)
         for name in self.services():
             self.start(name)
