@@ -19,21 +19,35 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     bpf_object: pathlib.Path
     port: int
     resync_s: float
+    as_json: bool = False
+
+
+_EXAMPLE = "Example: ebbgate-programmer doctor --node node1. Each command has its own --help."
+_DESCRIPTIONS = {
+    "doctor": "Looks at the kernel, its settings, Ebbgate's own things and other software's, and asks other "
+    "nodes whether their tunnel port is closed. Changes nothing. Takes the --node, --pin-path and --port "
+    "that the run command has, in the same network namespace. Example: kubectl exec -n ebbgate "
+    "POD-OF-THE-PROGRAMMER -- ebbgate-programmer doctor -o json",
+}
 
 
 def parse(arguments: list[str]) -> Settings:
     """Exits with 2 and one line on what it can't read."""
     parser = argparse.ArgumentParser(
-        "ebbgate_programmer", description="Makes one node's kernel obey the plan."
+        "ebbgate-programmer", description="Makes one node's kernel obey the plan.", epilog=_EXAMPLE
     )
     commands = {
         "run": "follow the plan until stopped; stopping changes nothing",
         "check": "say what this machine lacks, exit 1 if anything",
+        "doctor": "say what on this node is in the way of traffic, and what to do; exit 1 if it is a problem",
         "clean": "take everything of Ebbgate's out of the kernel",
     }
     subparsers = parser.add_subparsers(dest="command", required=True)
     for name, text in commands.items():
-        _add_options(subparsers.add_parser(name, help=text))
+        _add_options(subparsers.add_parser(name, help=text, description=_DESCRIPTIONS.get(name, text)))
+    subparsers.choices["doctor"].add_argument(
+        "-o", "--output", choices=("text", "json"), default="text", help="form of the findings"
+    )
     found = parser.parse_args(arguments)
     if found.command == "run" and not found.node:
         parser.error("--node or EBBGATE_NODE is needed")
@@ -45,6 +59,7 @@ def parse(arguments: list[str]) -> Settings:
         bpf_object=pathlib.Path(found.bpf_object),
         port=found.port,
         resync_s=found.resync,
+        as_json=getattr(found, "output", "text") == "json",
     )
 
 
