@@ -36,7 +36,10 @@ REASONS = {
     "no_return": Reason(
         "an answer to a pod whose node the gateway has forgotten", "passes with the pod's next packet"
     ),
-    "no_mark": Reason("a packet in the tunnel that Ebbgate didn't put there", _DOCTOR),
+    "no_mark": Reason(
+        "a packet on its way into the tunnel that Ebbgate didn't send there",
+        f"a few are the kernel's own; if they grow, {_DOCTOR}",
+    ),
     "not_ip": Reason("a frame in the tunnel that isn't IP", _DOCTOR),
     "unrouted": Reason(
         "it was to go by the tunnel and was about to leave elsewhere: a rule or route is missing", _DOCTOR

@@ -76,10 +76,11 @@ def amount(number: float) -> str:
     return f"{number:.3g}{_PREFIXES[power]}"
 
 
-def as_json(reading: traffic.Reading) -> str:
-    """On one line."""
+def as_json(reading: traffic.Reading, time: str) -> str:
+    """On one line. `time`: of the reading."""
     return msgspec.json.encode(
         {
+            "time": time,
             "policies": [_object(line) for line in reading.policy],
             "egress_ips": [_object(line, "egress_ip", "gateway") for line in reading.slot],
             "nodes": [_object(line) for line in reading.node],

@@ -23,8 +23,9 @@ NODES = ("node1", "node2")
 def rig(_machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rigs.Rig]:
     """One for all tests here, of which none leaves a change."""
     home: pathlib.Path = tmp_path_factory.mktemp("doctor")
-    made = rigs.Rig(topology.Topology("ebc-"), home)
+    made = rigs.Rig(topology.Topology(rigs.prefix("d")), home)
     try:
+        made.remove_pins()
         made.lab.make()
         made.start_nats()
         asyncio.run(_set_up(made))

@@ -134,9 +134,10 @@ def test_sections_on_paper() -> None:
 
 def test_json_is_one_line_with_numbers() -> None:
     reading = traffic.read(board((stats(packets=10), 0), (stats(packets=60), 5), (GATEWAY, 5)), 6)
-    line = top.as_json(reading)
+    line = top.as_json(reading, "2026-01-01T00:00:00.000+00:00")
     assert "\n" not in line
     read = json.loads(line)
+    assert read["time"] == "2026-01-01T00:00:00.000+00:00"
     assert read["policies"][0] == {
         "name": "p",
         "per_second": {"packets": 10.0, "bits": 8000.0, "connections": 1.0, "drops": {}},

@@ -216,7 +216,8 @@ def without(**changes: Any) -> KernelState:
         ),
         (without(device=msgspec.structs.replace(DEVICE, up=False)), "ebbgate0 is down"),
         (without(device=msgspec.structs.replace(DEVICE, address="")), "ebbgate0 has no address"),
-        (without(programs=""), "the BPF programs aren't attached"),
+        (without(programs=""), "the BPF programs aren't attached to ebbgate0"),
+        (without(programs="", loaded=""), "the BPF programs aren't loaded"),
         (without(guarded=frozenset(["eth1"])), "no BPF guard at eth0"),
         (without(rules=HELD.rules - {A_RULE}), f"rule {A_RULE.priority} (fwmark"),
         (without(ways=HELD.ways - {A_WAY}), f"the {A_WAY.family} route by ebbgate0 of table {A_WAY.table}"),
@@ -237,6 +238,7 @@ def test_what_of_ours_may_be_otherwise() -> None:
     other = msgspec.structs.replace(ENVIRONMENT, object_hash="ffff")
     assert one(environment=other).seen.startswith("the BPF programs are those of another version (00ab")
     assert judged(environment=msgspec.structs.replace(ENVIRONMENT, object_hash="")) == []
+    assert one(held=without(others=frozenset(["v1"]))).severity is WARNING
     assert one(held=KernelState()).seen == "nothing of Ebbgate's is in this kernel"
     assert one(held=None).seen == "what of Ebbgate's is here couldn't be read"
 

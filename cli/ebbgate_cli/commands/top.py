@@ -68,12 +68,16 @@ def _shown(by: traffic.By | None, form: output.Form, *, once: bool) -> Iterator[
     """How to show a reading, and how often though nothing new was told: only a terminal is drawn in place."""
     out = console.Console(highlight=False, soft_wrap=True)
     if form is output.Form.JSON:
-        yield lambda reading: print(top.as_json(reading), flush=True), None
+        yield lambda reading: print(top.as_json(reading, _now()), flush=True), None
     elif once or not out.is_terminal:
         yield lambda reading: out.print(_text(reading, by), end="\n" if once else "\n\n"), None
     else:
         with rich_live.Live(console=out, auto_refresh=False) as drawn:
             yield lambda reading: drawn.update(_text(reading, by), refresh=True), TICK_S
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
 
 
 def _text(reading: traffic.Reading, by: traffic.By | None) -> text.Text:

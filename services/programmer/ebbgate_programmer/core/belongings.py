@@ -21,7 +21,7 @@ def look(facts: Facts) -> Iterator[Finding]:
     if held is None or facts.environment is None:
         yield Finding(_CHECK, Severity.WARNING, "what of Ebbgate's is here couldn't be read")
         return
-    if held.device is None and not (held.programs or held.chains or held.rules):
+    if held.device is None and not (held.loaded or held.chains or held.rules):
         seen = "nothing of Ebbgate's is in this kernel"
         advice = (
             "start the programmer; if it runs, ask with its --node and --pin-path, in its network namespace"
@@ -53,13 +53,24 @@ def _device(wanted: KernelState, held: KernelState) -> Iterator[Finding]:
 
 
 def _programs(wanted: KernelState, held: KernelState) -> Iterator[Finding]:
-    if not held.programs:
-        yield _problem("the BPF programs aren't attached, or not all of them")
+    """loaded   attached   of this version
+    no                              problem
+    yes      no                     problem
+    yes      yes        no          warning
+    """
+    if not held.loaded:
+        yield _problem("the BPF programs aren't loaded, or not all of them")
+    elif not held.programs:
+        yield _problem(f"the BPF programs aren't attached to {places.DEVICE}, or not all of them")
     elif wanted.programs and held.programs != wanted.programs:
         seen = f"the BPF programs are those of another version ({held.programs}, here is {wanted.programs})"
         yield Finding(
             _CHECK, Severity.WARNING, seen, "run doctor from the image that the node's programmer has"
         )
+    if held.others:
+        seen = f"maps of other versions are pinned too: {', '.join(sorted(held.others))}"
+        advice = "a running programmer hands over from them, and takes them out once its own are in place"
+        yield Finding(_CHECK, Severity.WARNING, seen, advice)
     for name in sorted(wanted.guarded - held.guarded):
         yield _problem(f"no BPF guard at {name}: without nftables' guard traffic could leak there")
 

@@ -36,7 +36,7 @@ _LINKINFO, _VXLAN_PORT = 18, 15
 _NONE: tuple[ruleset.Chain, ...] = ()
 _CONNTRACK = "net/netfilter/nf_conntrack_"
 _UNREADABLE = (
-    OSError, nft.Refused, network.Refused, objects.Unloadable, objects.OtherLayout, KeyError, ValueError,
+    OSError, nft.Refused, network.Refused, objects.Unloadable, objects.Foreign, KeyError, ValueError,
     subprocess.SubprocessError, msgspec.DecodeError,
 )  # fmt: skip
 
