@@ -214,8 +214,16 @@ def test_a_peer_that_no_route_leads_to_is_found(rig: rigs.Rig) -> None:
     assert any("10.168.60.12 can't be reached" in each.seen for each in found)
 
 
+def test_a_bus_that_does_not_answer_is_found(rig: rigs.Rig) -> None:
+    command = [*rig.programmer("node1", "doctor"), "--nats", "nats://10.168.60.11:9", "-o", "json"]
+    found = msgspec.json.decode(rig.lab.run("node1", *command, check=False), type=list[Finding])
+    assert trouble(found) == [("bus", PROBLEM)]
+
+
 def test_a_node_without_anything_of_ours_says_so_and_for_people_too(rig: rigs.Rig) -> None:
-    assert ("installed", WARNING) in trouble(examine(rig, "control"))
+    bare = examine(rig, "control")
+    assert ("installed", WARNING) in trouble(bare)
+    assert any(each.seen.startswith("2 asked on UDP 19021") for each in bare), "those that the plan names"
     command = rig.programmer("node2", "doctor")
     assert "ok        installed    device, programs" in rig.lab.run("node2", *command)
     rig.lab.run("node2", "sysctl", "-qw", "net.ipv4.ip_forward=0")

@@ -10,7 +10,7 @@ from ebbgate_programmer.core import diagnosis, lowering, marks, places, uplinks
 from ebbgate_programmer.core.kernelstate import KernelState, Rule, Way
 from ebbgate_programmer.core.ruleset import Chain
 from ebbgate_programmer.core.ruleset import Rule as FilterRule
-from ebbgate_programmer.core.symptoms import Answer, Conntrack, Facts, Finding, Link, Severity
+from ebbgate_programmer.core.symptoms import Answer, Bus, Conntrack, Facts, Finding, Link, Severity
 
 OK, WARNING, PROBLEM = Severity.OK, Severity.WARNING, Severity.PROBLEM
 EGRESS_IP = "192.0.2.100"
@@ -187,6 +187,18 @@ def test_bridges_are_told_of(value: str, said: str) -> None:
 )
 def test_peers(answer: Answer, words: str) -> None:
     assert words in one(answers={"192.0.2.2": answer, "192.0.2.3": Answer.SILENT}).seen
+
+
+@pytest.mark.parametrize(
+    ("bus", "words"),
+    [
+        (Bus("nats://a"), "NATS doesn't answer at nats://a"),
+        (Bus("nats://a", is_there=True), "its stream PLAN can't be read"),
+    ],
+)
+def test_bus(bus: Bus, words: str) -> None:
+    assert words in one(bus=bus).seen
+    assert judged(bus=Bus("nats://a", is_there=True, has_plan=True)) == []
 
 
 # --- what is ours

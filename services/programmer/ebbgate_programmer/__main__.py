@@ -38,7 +38,9 @@ def _doctor(chosen: settings.Settings) -> int:
     """What is missing is a finding among others."""
     made = kernel.Kernel(chosen.pin_path, chosen.bpf_object)
     try:
-        found = diagnosis.diagnose(examination.Examination(made, node=chosen.node, port=chosen.port).read())
+        url = chosen.nats_url if chosen.nats_url != settings.NATS_URL else ""
+        looking = examination.Examination(made, node=chosen.node, port=chosen.port, nats_url=url)
+        found = diagnosis.diagnose(looking.read())
     finally:
         made.close()
     print(diagnosis.as_json(found) if chosen.as_json else diagnosis.text(found))

@@ -8,6 +8,8 @@ import msgspec
 
 from ebbgate_programmer.core import places
 
+NATS_URL = "nats://127.0.0.1:4222"
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`resync_s`: how often the kernel is read though nothing hints at a change."""
@@ -24,10 +26,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 _EXAMPLE = "Example: ebbgate-programmer doctor --node node1. Each command has its own --help."
 _DESCRIPTIONS = {
-    "doctor": "Looks at the kernel, its settings, Ebbgate's own things and other software's, and asks other "
-    "nodes whether their tunnel port is closed. Changes nothing. Takes the --node, --pin-path and --port "
-    "that the run command has, in the same network namespace. Example: kubectl exec -n ebbgate "
-    "POD-OF-THE-PROGRAMMER -- ebbgate-programmer doctor -o json",
+    "doctor": "Looks at the kernel, its settings, Ebbgate's own things and other software's; asks nodes "
+    "whether their tunnel port is closed, and the bus, if its address is given. Changes nothing. Takes the "
+    "--node, --pin-path and --port that the run command has, in the same network namespace. Example: kubectl "
+    "exec -n ebbgate POD-OF-THE-PROGRAMMER -- ebbgate-programmer doctor -o json",
 }
 
 
@@ -66,7 +68,7 @@ def parse(arguments: list[str]) -> Settings:
 def _add_options(parser: argparse.ArgumentParser) -> None:
     environment = os.environ.get
     parser.add_argument("--node", default=environment("EBBGATE_NODE", ""), help="this node's name")
-    parser.add_argument("--nats", default=environment("EBBGATE_NATS_URL", "nats://127.0.0.1:4222"))
+    parser.add_argument("--nats", default=environment("EBBGATE_NATS_URL", NATS_URL))
     parser.add_argument("--pin-path", default=environment("EBBGATE_PIN_PATH", ""), help="on a bpf filesystem")
     parser.add_argument("--bpf-object", default=environment("EBBGATE_BPF_OBJECT", "build/bpf/ebbgate.bpf.o"))
     parser.add_argument("--port", type=int, default=int(environment("EBBGATE_PORT", str(places.PORT))))

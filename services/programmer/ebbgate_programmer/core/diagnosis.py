@@ -178,6 +178,22 @@ def _routes(facts: Facts) -> Iterator[Finding]:
             yield Finding("routes", Severity.WARNING, seen, "ip route show; only what has a route can leave")
 
 
+def _bus(facts: Facts) -> Iterator[Finding]:
+    """answers   has the plan
+    no                       problem: what is in the kernel goes on, and no change comes
+    yes       no             problem
+    """
+    bus = facts.bus
+    if bus is not None and not bus.is_there:
+        seen = f"NATS doesn't answer at {bus.url}: this node gets no changes, what it has goes on"
+        yield Finding("bus", Severity.PROBLEM, seen, "is it up, and does a firewall let this node reach it?")
+    elif bus is not None and not bus.has_plan:
+        seen = f"NATS answers at {bus.url}, and its stream PLAN can't be read"
+        yield Finding(
+            "bus", Severity.PROBLEM, seen, "has a resolver run? is this node's user allowed to read it?"
+        )
+
+
 def _peers(facts: Facts) -> Iterator[Finding]:
     """silent        as an open port is: fine, and unknown
     closed        problem: the host answers, nobody listens
@@ -244,6 +260,7 @@ CHECKS: tuple[tuple[str, Check, Callable[[Facts], str]], ...] = (
     ("vxlan", strangers.vxlan, lambda facts: f"nobody else has UDP port {facts.port}"),
     ("nat", strangers.nat, lambda _: "no other NAT chain is ahead of ours"),
     ("forward", strangers.forward, lambda _: "no firewall drops what is forwarded"),
+    ("bus", _bus, lambda facts: "NATS answers, and has the plan" if facts.bus else "not asked: no --nats"),
     ("peers", _peers, _peers_fine),
 )
 """Name, what is wrong, and what to say if nothing is."""

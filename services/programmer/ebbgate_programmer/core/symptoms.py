@@ -45,6 +45,15 @@ class Conntrack(msgspec.Struct, frozen=True):
     dropped: int = 0
 
 
+class Bus(msgspec.Struct, frozen=True):
+    """`peers`: the nodes' tunnel addresses, of the plan."""
+
+    url: str
+    is_there: bool = False
+    has_plan: bool = False
+    peers: frozenset[str] = frozenset()
+
+
 class Link(msgspec.Struct, frozen=True):
     """`vxlan_port`: 0 if it isn't a VXLAN device."""
 
@@ -56,7 +65,8 @@ class Link(msgspec.Struct, frozen=True):
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """`lacks`: as `check` says it. `unread`: what couldn't be read, and why. `options`: the kernel's build
     options, empty if it doesn't tell. `settings`: path under /proc/sys → value, empty if there is none.
-    `rules`: all routing rules, others' too. `held` None: it couldn't be read.
+    `rules`: all routing rules, others' too. `held` None: it couldn't be read. `bus`
+    None: nobody said where it is.
     """
 
     release: str = ""
@@ -74,6 +84,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     rules: tuple[Rule, ...] = ()
     chains: tuple[ruleset.Chain, ...] = ()
     answers: Mapping[str, Answer] = {}
+    bus: Bus | None = None
 
     @property
     def egress_interfaces(self) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from ebbgate_programmer.io import (
     network,
     nft,
     objects,
+    plan,
     probes,
     surroundings,
     sysctls,
@@ -42,14 +43,16 @@ _UNREADABLE = (
 
 
 class Examination:
-    """One look at a node. `node`: its name, or empty."""
+    """One look at a node. `node`: its name, or empty. `nats_url`: empty if the bus isn't to be asked."""
 
-    def __init__(self, made: kernel.Kernel, *, node: str, port: int) -> None:
+    def __init__(self, made: kernel.Kernel, *, node: str, port: int, nats_url: str = "") -> None:
         self._kernel, self._node, self._port = made, node, port
+        self._nats_url = nats_url
         self._unread: list[str] = []
 
     def read(self) -> symptoms.Facts:
         held = self._try("what is Ebbgate's", self._kernel.read, None)
+        bus = plan.ask(self._nats_url) if self._nats_url else None
         known = self._try("interfaces", interfaces.read, tuple[facts.Interface, ...]())
         return symptoms.Facts(
             release=platform.release(),
@@ -65,7 +68,8 @@ class Examination:
             held=held,
             rules=self._try("routing rules", _rules, ()),
             chains=(*self._try("nftables", _chains, _NONE), *self._try("iptables", _saved, _NONE)),
-            answers=self._try("other nodes", lambda: self._ask(held), {}),
+            answers=self._try("other nodes", lambda: self._ask(held, bus), {}),
+            bus=bus,
             unread=tuple(self._unread),
         )
 
@@ -80,14 +84,12 @@ class Examination:
         known = self._try("the BPF object", lambda: objects.object_hash(self._kernel.source), "")
         return surroundings.read(node=self._node, port=self._port, object_hash=known)
 
-    def _ask(self, held: KernelState | None) -> dict[str, symptoms.Answer]:
+    def _ask(self, held: KernelState | None, bus: symptoms.Bus | None) -> dict[str, symptoms.Answer]:
         """Gateways of this node's pods first, then every peer; not the node itself."""
-        if held is None:
-            return {}
         own = {cidr.split("/")[0] for _, cidr in interfaces.addresses()}
-        gateways = {path.gateway for path in held.paths.values()}
-        named = [*sorted(gateways - own), *sorted(held.peers - gateways - own)]
-        return probes.ask(named, self._port)
+        gateways = {path.gateway for path in held.paths.values()} if held else set()
+        peers = (held.peers if held else frozenset()) | (bus.peers if bus else frozenset())
+        return probes.ask([*sorted(gateways - own), *sorted(peers - gateways - own)], self._port)
 
 
 def _options() -> dict[str, str]:
