@@ -65,7 +65,7 @@ build/.system: deploy/install-packages
 	deploy/install-packages
 	@mkdir -p build && touch $@
 
-.venv/.installed: requirements.lock pyproject.toml
+.venv/.installed: requirements.lock pyproject.toml $(addsuffix /pyproject.toml,$(WORKSPACE))
 	@echo "Python packages: those of requirements.lock, into .venv"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --no-deps --require-hashes -r requirements.lock

@@ -2,7 +2,7 @@
 
 import typer
 
-from ebbgate_cli.commands import explain, listing, nodes, plan, policies, simulate, stories, tap
+from ebbgate_cli.commands import drops, explain, listing, nodes, plan, policies, simulate, stories, tap, top
 
 app = typer.Typer(
     name="ebbgate",
@@ -14,6 +14,8 @@ app = typer.Typer(
 app.command("list")(listing.command)
 app.command("nodes")(nodes.command)
 app.command("tap")(tap.command)
+app.command("top")(top.command)
+app.command("drops")(drops.command)
 app.command("explain")(explain.command)
 app.command("policies")(policies.command)
 app.command("simulate")(simulate.command)

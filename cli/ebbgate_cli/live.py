@@ -48,9 +48,7 @@ async def read(bus: connection.Bus, stream: Stream, *filters: str) -> list[Store
         async with asyncio.timeout(READ_TIMEOUT_S):
             return await follower.read(bus, stream, filters)
     except TimeoutError as error:
-        raise Unreachable(
-            f"NATS answers, but its stream {stream.name} can't be read: has a resolver or a watcher run yet?"
-        ) from error
+        raise Unreachable(_unreadable(stream)) from error
 
 
 async def follow(bus: connection.Bus, subject: str) -> AsyncIterator[Stored]:
@@ -59,3 +57,24 @@ async def follow(bus: connection.Bus, subject: str) -> AsyncIterator[Stored]:
     async for message in subscription.messages:
         headers = message.headers or {}
         yield Stored(message.subject, message.data, int(headers.get("Nats-Sequence", "0")), headers)
+
+
+async def follow_stored(
+    bus: connection.Bus, stream: Stream, subject: str
+) -> AsyncIterator[tuple[Stored, ...]]:
+    """What is stored under `subject` first, then what comes, in batches. Raises Unreachable."""
+    batches = follower.Follower(bus, stream, [subject]).batches()
+    try:
+        async with asyncio.timeout(READ_TIMEOUT_S):
+            first = await anext(batches)
+        yield first.messages
+        async for batch in batches:
+            yield batch.messages
+    except TimeoutError as error:
+        raise Unreachable(_unreadable(stream)) from error
+    finally:
+        await batches.aclose()
+
+
+def _unreadable(stream: Stream) -> str:
+    return f"NATS answers, but its stream {stream.name} can't be read: has a resolver or a watcher run yet?"

@@ -115,7 +115,8 @@ async def _check_answers(server: Any, folder: pathlib.Path) -> None:
 
 
 async def test_a_bus_that_does_not_answer_is_said() -> None:
-    for command in (["explain", "a/b", "1.1.1.1"], ["policies"], ["simulate", "--delete", "policy/x"]):
+    simulate = ["simulate", "--delete", "policy/x"]
+    for command in (["explain", "a/b", "1.1.1.1"], ["policies"], simulate, ["top"], ["drops"]):
         result = await asyncio.to_thread(
             CliRunner().invoke, cli.app, [*command, "--nats", "nats://127.0.0.1:9"]
         )

@@ -81,6 +81,10 @@ class Verdict(Message, frozen=True):
     nodes_programmed: tuple[str, ...] = ()
 
 
+STATS_S = 5.0
+"""How often a node tells its Stats, if anything was counted since."""
+
+
 class Traffic(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """[packets, bytes], since the node's maps were made."""
 

@@ -1,4 +1,4 @@
-"""The programmer's composition root: `run`, `check`, `clean`.
+"""The programmer's composition root: `run`, `check`, `doctor`, `clean`.
 
 The network namespace is the one it is started in, the bpf filesystem that of its mount namespace. Stopping
 `run`, in whatever way, leaves everything in place; only `clean` takes it out.
@@ -9,12 +9,15 @@ import sys
 
 from ebbgate_bus.runtime import connection, logs, service
 from ebbgate_programmer import loop, settings
-from ebbgate_programmer.io import capabilities, kernel
+from ebbgate_programmer.core import diagnosis
+from ebbgate_programmer.io import capabilities, examination, kernel
 
 
 def main() -> int:
     chosen = settings.parse(sys.argv[1:])
     logs.setup(service="programmer", name=chosen.node)
+    if chosen.command == "doctor":
+        return _doctor(chosen)
     lacks = capabilities.missing(chosen.pin_path, chosen.bpf_object)
     if chosen.command == "clean":
         # A node may be cleaned by a version that it has no object for, and a kernel too old never had any.
@@ -29,6 +32,19 @@ def main() -> int:
     else:
         print("ebbgate-programmer: nothing is missing")
     return 0
+
+
+def _doctor(chosen: settings.Settings) -> int:
+    """What is missing is a finding among others."""
+    made = kernel.Kernel(chosen.pin_path, chosen.bpf_object)
+    try:
+        url = chosen.nats_url if chosen.nats_url != settings.NATS_URL else ""
+        looking = examination.Examination(made, node=chosen.node, port=chosen.port, nats_url=url)
+        found = diagnosis.diagnose(looking.read())
+    finally:
+        made.close()
+    print(diagnosis.as_json(found) if chosen.as_json else diagnosis.text(found))
+    return int(diagnosis.has_problem(found))
 
 
 async def _run(chosen: settings.Settings) -> None:

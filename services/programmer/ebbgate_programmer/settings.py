@@ -8,6 +8,8 @@ import msgspec
 
 from ebbgate_programmer.core import places
 
+NATS_URL = "nats://127.0.0.1:4222"
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`resync_s`: how often the kernel is read though nothing hints at a change."""
@@ -19,21 +21,35 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     bpf_object: pathlib.Path
     port: int
     resync_s: float
+    as_json: bool = False
+
+
+_EXAMPLE = "Example: ebbgate-programmer doctor --node node1. Each command has its own --help."
+_DESCRIPTIONS = {
+    "doctor": "Looks at the kernel, its settings, Ebbgate's own things and other software's; asks nodes "
+    "whether their tunnel port is closed, and the bus, if its address is given. Changes nothing. Takes the "
+    "--node, --pin-path and --port that the run command has, in the same network namespace. Example: kubectl "
+    "exec -n ebbgate POD-OF-THE-PROGRAMMER -- ebbgate-programmer doctor -o json",
+}
 
 
 def parse(arguments: list[str]) -> Settings:
     """Exits with 2 and one line on what it can't read."""
     parser = argparse.ArgumentParser(
-        "ebbgate_programmer", description="Makes one node's kernel obey the plan."
+        "ebbgate-programmer", description="Makes one node's kernel obey the plan.", epilog=_EXAMPLE
     )
     commands = {
         "run": "follow the plan until stopped; stopping changes nothing",
         "check": "say what this machine lacks, exit 1 if anything",
+        "doctor": "say what on this node is in the way of traffic, and what to do; exit 1 if it is a problem",
         "clean": "take everything of Ebbgate's out of the kernel",
     }
     subparsers = parser.add_subparsers(dest="command", required=True)
     for name, text in commands.items():
-        _add_options(subparsers.add_parser(name, help=text))
+        _add_options(subparsers.add_parser(name, help=text, description=_DESCRIPTIONS.get(name, text)))
+    subparsers.choices["doctor"].add_argument(
+        "-o", "--output", choices=("text", "json"), default="text", help="form of the findings"
+    )
     found = parser.parse_args(arguments)
     if found.command == "run" and not found.node:
         parser.error("--node or EBBGATE_NODE is needed")
@@ -45,13 +61,14 @@ def parse(arguments: list[str]) -> Settings:
         bpf_object=pathlib.Path(found.bpf_object),
         port=found.port,
         resync_s=found.resync,
+        as_json=getattr(found, "output", "text") == "json",
     )
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     environment = os.environ.get
     parser.add_argument("--node", default=environment("EBBGATE_NODE", ""), help="this node's name")
-    parser.add_argument("--nats", default=environment("EBBGATE_NATS_URL", "nats://127.0.0.1:4222"))
+    parser.add_argument("--nats", default=environment("EBBGATE_NATS_URL", NATS_URL))
     parser.add_argument("--pin-path", default=environment("EBBGATE_PIN_PATH", ""), help="on a bpf filesystem")
     parser.add_argument("--bpf-object", default=environment("EBBGATE_BPF_OBJECT", "build/bpf/ebbgate.bpf.o"))
     parser.add_argument("--port", type=int, default=int(environment("EBBGATE_PORT", str(places.PORT))))

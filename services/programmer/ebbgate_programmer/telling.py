@@ -6,6 +6,7 @@ kept for later.
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -14,7 +15,6 @@ from ebbgate_bus.runtime import connection, publisher, tracing
 from ebbgate_programmer.core import layout, traffic
 from ebbgate_programmer.io import bpf, kernel, objects, ringbuffer
 
-STATS_S = 5.0
 LOOK_S = 1.0
 """How often it is looked whether there are maps to read drops from."""
 
@@ -40,11 +40,13 @@ class Telling:
         """Published when something was counted since the last time."""
         await self._publisher.start()
         while True:
-            await asyncio.sleep(STATS_S)
+            await asyncio.sleep(reports.STATS_S)
             try:
                 payload = codec.encode(await in_worker(self._stats))
                 if payload != self._said:
-                    message = envelope.Outgoing(subjects.stats(self._node), payload, tracing.new())
+                    # The time between two readings makes rates of them: the node's, as its counters are.
+                    headers = tracing.new() | {envelope.SEEN: str(time.time_ns())}
+                    message = envelope.Outgoing(subjects.stats(self._node), payload, headers)
                     await self._publisher.publish([message])
                     self._said = payload
             except (bpf.Refused, publisher.Refused) as error:

@@ -16,7 +16,7 @@ _NEEDED = {12: "CAP_NET_ADMIN", 39: "CAP_BPF"}
 def missing(pin_path: pathlib.Path, source: pathlib.Path) -> list[str]:
     """One phrase per thing that is missing, with what to do about it; empty if nothing is."""
     lacks = [f"capability {name}" for name in _missing_capabilities()]
-    if _kernel_version() < KERNEL:
+    if version() < KERNEL:
         lacks.append(f"kernel {'.'.join(map(str, KERNEL))} or newer (this is {platform.release()})")
     if not bpf.is_mounted(pin_path):
         lacks.append(f"a bpf filesystem under {pin_path} (mount -t bpf bpf /sys/fs/bpf)")
@@ -37,5 +37,6 @@ def _missing_capabilities() -> list[str]:
     return [name for bit, name in _NEEDED.items() if not held >> bit & 1]
 
 
-def _kernel_version() -> tuple[int, ...]:
+def version() -> tuple[int, ...]:
+    """The kernel's, major and minor."""
     return tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])

@@ -1,7 +1,6 @@
 """Counters of the BPF maps and of conntrack, summed over CPUs. Reads, and takes out what nobody asks for."""
 
 import contextlib
-import itertools
 import os
 import pathlib
 import struct
@@ -55,12 +54,18 @@ def _sum(copies: bytes) -> Traffic:
 
 def _refused() -> int:
     """Connections that conntrack couldn't insert: no tuple was free, or no room."""
+    found = conntrack()
+    return found.get("insert_failed", 0) + found.get("drop", 0)
+
+
+def conntrack() -> dict[str, int]:
+    """Its counters by name, summed over CPUs; none if there are none."""
     try:
         head, *lines = CONNTRACK.read_text().splitlines()
     except OSError:
-        return 0
-    columns = [number for number, name in enumerate(head.split()) if name in ("insert_failed", "drop")]
-    return sum(int(line.split()[column], 16) for line, column in itertools.product(lines, columns))
+        return {}
+    sums = (sum(int(number, 16) for number in column) for column in zip(*map(str.split, lines), strict=True))
+    return dict(zip(head.split(), sums, strict=True))
 
 
 def _processors() -> int:

@@ -75,11 +75,11 @@ class Network:
     def read_rules(self) -> frozenset[Rule]:
         """Those with our priorities, whatever else they say: a rule in our place is ours to put right."""
         found = [
-            _rule(family, payload)
+            rule(family, payload)
             for family, number in _FAMILIES.items()
             for payload in interfaces.rules(number)
         ]
-        return frozenset(rule for rule in found if rule.priority in places.PRIORITIES)
+        return frozenset(each for each in found if each.priority in places.PRIORITIES)
 
     def read_ways(self) -> frozenset[Way]:
         names = {link.index: link.name for link in interfaces.links()}
@@ -187,7 +187,8 @@ def _form(link: interfaces.Link) -> str:
     return f"vxlan {' '.join(words)} port {int.from_bytes(data.get(15, b''), 'big')}"
 
 
-def _rule(family: str, payload: bytes) -> Rule:
+def rule(family: str, payload: bytes) -> Rule:
+    """Of the kernel's message, whoever's rule it is."""
     parts = dict(netlink.attributes(payload[12:]))
     return Rule(
         family=family,
