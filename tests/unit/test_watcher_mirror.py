@@ -113,6 +113,13 @@ def test_a_gone_object_leaves_a_tombstone_with_a_time_to_live() -> None:
     assert reflection.step([vanished("a")], 0.0) == []
 
 
+def test_what_comes_is_said_before_what_goes() -> None:
+    """An address that passes from a to z must have an owner at each moment."""
+    reflection, bus = started("a")
+    bus.carry_out(reflection.step([vanished("a"), seen("z")], 1.0))
+    assert bus.written == [subject("z"), subject("a")]
+
+
 def test_a_deletion_of_another_uid_is_not_this_pods() -> None:
     reflection, bus = started("a")
     assert reflection.step([vanished("a", uid="older")], 0.0) == []

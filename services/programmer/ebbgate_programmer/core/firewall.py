@@ -73,6 +73,7 @@ def _chains(ip: str, port: int) -> tuple[Chain, ...]:
         Chain(ip, _MAIN, "translate", _hook("nat", "postrouting", -199), _translate(ip)),
         Chain(ip, _GUARD, "unseen", _hook("filter", "forward", -149), _unseen(ip)),
         Chain(ip, _GUARD, "leaving", _hook("filter", "postrouting", 110), _leaving(ip)),
+        Chain(ip, _GUARD, "marked", "", _marked(ip)),
     )
 
 
@@ -271,8 +272,10 @@ def _untracked(port: int, which: str) -> Rules:
     return (("outer", f"udp dport {port} {which}notrack"),)
 
 
-def _never(ip: str) -> str:
-    return f"{ip} daddr {{ {', '.join(places.NEVER[FAMILIES[ip]])} }}"
+def _outward(ip: str) -> str:
+    """From a covered pod to where policies count. The source first: a hash tells most packets at once."""
+    never = ", ".join(places.NEVER[FAMILIES[ip]])
+    return f"{ip} saddr @covered {ip} daddr != {{ {never} }} {ip} daddr != @cluster"
 
 
 def _steer(ip: str) -> Rules:
@@ -288,9 +291,8 @@ def _steer(ip: str) -> Rules:
         # Replies of connections that others opened to a pod are never steered.
         ("answer", f"ct direction reply {ip} saddr @covered {_set_mark(marks.PASSED)} accept"),
         ("inbound", "ct direction reply accept"),
-        ("never", f"{_never(ip)} accept"),
         # Also what conntrack calls invalid: left alone it would leave with the pod's own address.
-        ("covered", f"{ip} saddr @covered {ip} daddr != @cluster {_set_mark(marks.RECLASS)}"),
+        ("covered", f"{_outward(ip)} {_set_mark(marks.RECLASS)}"),
     )
 
 
@@ -306,6 +308,8 @@ _ARRIVING: Rules = (
 )
 
 _LOCAL: Rules = (
+    # The tunnel's own packets, above all.
+    ("untracked", "ct state untracked accept"),
     # What the node itself says about a flow (ICMP too big, TCP reset) goes where the flow goes.
     ("answer", f"ct direction reply ct mark & {_SLOTS} != 0 {_set_mark(marks.REPLY)}"),
     ("slot", f"ct direction original ct mark & {_SLOTS} != 0 meta mark set ct mark & {_MASK}"),
@@ -335,16 +339,29 @@ def _passing(ip: str, port: int) -> Rules:
 def _unseen(ip: str) -> Rules:
     """Of a covered pod every packet that leaves the cluster was marked by somebody, or isn't to leave."""
     return (
+        ("marked", f"meta mark & {_MASK} != 0 accept"),
         ("inbound", "ct direction reply accept"),
-        ("never", f"{_never(ip)} accept"),
-        (
-            "unseen",
-            f"meta mark & {_MASK} == 0 {ip} saddr @covered {ip} daddr != @cluster counter drop",
-        ),
+        ("unseen", f"{_outward(ip)} counter drop"),
     )
 
 
 def _leaving(ip: str) -> Rules:
+    """Most packets of a node have no mark of ours, and no connection of ours: they are let go first."""
+    return (
+        ("marked", f"meta mark & {_MASK} != 0 goto marked"),
+        ("untracked", "ct state untracked accept"),
+        ("elsewhere", f"ct direction original ct mark & {_MASK} == {marks.STEERED:#x} counter drop"),
+        ("source", _wrong_source(ip)),
+    )
+
+
+def _wrong_source(ip: str) -> str:
+    """Of what came by the tunnel: conntrack knows the slot."""
+    slot = f"ct direction original ct mark & {_SLOTS} != 0 ct mark & {_MASK}"
+    return f"{slot} . {ip} saddr != @leaving counter drop"
+
+
+def _marked(ip: str) -> Rules:
     return (
         (
             "steered",
@@ -357,11 +374,7 @@ def _leaving(ip: str) -> Rules:
             "unrouted",
             f"meta mark & {_MASK} {{ {marks.STEER:#x}, {marks.RECLASS:#x}, {marks.REPLY:#x} }} counter drop",
         ),
-        (
-            "source",
-            f"ct direction original ct mark & {_SLOTS} != 0 "
-            f"ct mark & {_MASK} . {ip} saddr != @leaving counter drop",
-        ),
+        ("source", _wrong_source(ip)),
         (
             "untranslated",
             f"ct mark & {_SLOTS} == 0 meta mark & {_SLOTS} != 0 "

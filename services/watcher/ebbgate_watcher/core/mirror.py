@@ -175,15 +175,18 @@ class Mirror:
             self._orphans.look_again()
 
     def _changes(self) -> list[Outgoing]:
-        """Messages for what differs between world and FACT, of kinds whose list is known."""
+        """Messages for what differs between world and FACT, of kinds whose list is known.
+
+        What comes is said before what goes: an address that passes from one pod to another, or a pod from one
+        policy to another, must not be seen without either. Sorted, so that equal situations publish equally.
+        """
         if self._stored is None:
             return []
         changes: list[Outgoing] = []
         for kind in [kind for kind in self._dirty if kind in self._synced]:
-            # Sorted, so that equal situations publish in equal order.
             for subject, seen_ns in sorted(self._dirty.pop(kind).items()):
                 changes += self._change(kind, subject, seen_ns)
-        return changes
+        return sorted(changes, key=lambda message: not message.payload)
 
     def _change(self, kind: str, subject: str, seen_ns: int) -> list[Outgoing]:
         assert self._stored is not None
