@@ -45,7 +45,7 @@ _DAMAGES = {
     **{f"set {table} {name}": _both(f"flush {kind} {{ip}} {table} {name}") for kind, table, name in _SETS},
     **{
         f"rule {priority}": f"ip rule del priority {priority}; ip -6 rule del priority {priority}"
-        for priority in (places.PRIORITY_CLASSIFY, places.PRIORITY_STEER, places.PRIORITY_REPLY)
+        for priority in (places.PRIORITY_TUNNEL, places.PRIORITY_CLASSIFY)
     },
     **{
         f"routes of {table}": f"ip route flush table {table}; ip -6 route flush table {table}"

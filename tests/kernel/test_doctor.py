@@ -141,8 +141,8 @@ TRICKS = {
         ("ip rules", PROBLEM, "fwmark 0x200/0xf00"),
     ),
     "a missing rule": (
-        "ip rule del pref 1922", "ip rule add pref 1922 fwmark 0x1/0x1f7f lookup 19022",
-        ("installed", PROBLEM, "the ipv4 rule 1922 (fwmark 0x1/0x1f7f lookup 19022) is missing"),
+        "ip rule del pref 1921", "ip rule add pref 1921 fwmark 0x1/0x1f7d lookup 19022",
+        ("installed", PROBLEM, "the ipv4 rule 1921 (fwmark 0x1/0x1f7d lookup 19022) is missing"),
     ),
     "a missing route": (
         "ip route del blackhole default table 19022 metric 4096",

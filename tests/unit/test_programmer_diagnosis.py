@@ -235,7 +235,7 @@ def without(**changes: Any) -> KernelState:
         (without(ways=HELD.ways - {A_WAY}), f"the {A_WAY.family} route by ebbgate0 of table {A_WAY.table}"),
         (without(ways=HELD.ways - {BLACKHOLE}), "blackhole route of table"),
         (without(chains=HELD.chains[1:]), "1 chains, rules or sets are missing or changed in ip ebbgate"),
-        (msgspec.structs.replace(BY_UPLINK, rules=HELD.rules), "rule 1924 (fwmark 0x5/0x1f7f lookup 19029)"),
+        (msgspec.structs.replace(BY_UPLINK, rules=HELD.rules), "rule 1923 (fwmark 0x5/0x1f7f lookup 19029)"),
         (msgspec.structs.replace(BY_UPLINK, ways=HELD.ways), "table 19029 of an uplink has no ipv4 route"),
     ],
 )
@@ -262,7 +262,7 @@ def test_what_of_ours_may_be_otherwise() -> None:
     ("rule", "severity"),
     [
         (Rule("ipv4", 1922, 0, 0, 254), PROBLEM),
-        (Rule("ipv4", 1922, 1, 1, places.TABLE_TUNNEL), PROBLEM),
+        (Rule("ipv4", 1921, 1, 1, places.TABLE_TUNNEL), PROBLEM),
         (Rule("ipv4", 9, 0x200, 0xF00, 2004), PROBLEM),
         (Rule("ipv4", 32000, 0x200, 0xF00, 2004), WARNING),
         (Rule("ipv4", 512, 0, 0, 254), WARNING),

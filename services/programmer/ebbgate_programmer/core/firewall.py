@@ -362,6 +362,7 @@ def _wrong_source(ip: str) -> str:
 
 
 def _marked(ip: str) -> Rules:
+    """What is as it must be goes first: all but a few packets."""
     return (
         (
             "steered",
@@ -369,6 +370,7 @@ def _marked(ip: str) -> Rules:
             f"ct mark set ct mark & {_KEEP} | {marks.STEERED:#x} accept",
         ),
         ("tunnel", f'oifname "{_DEVICE}" accept'),
+        ("translated", f"ct direction original ct mark & {_MASK} . {ip} saddr @leaving accept"),
         ("elsewhere", f"ct direction original ct mark & {_MASK} == {marks.STEERED:#x} counter drop"),
         (
             "unrouted",
@@ -377,8 +379,7 @@ def _marked(ip: str) -> Rules:
         ("source", _wrong_source(ip)),
         (
             "untranslated",
-            f"ct mark & {_SLOTS} == 0 meta mark & {_SLOTS} != 0 "
-            f"meta mark & {_MASK} . {ip} saddr != @leaving counter drop",
+            f"meta mark & {_SLOTS} != 0 meta mark & {_MASK} . {ip} saddr != @leaving counter drop",
         ),
         (
             "local",

@@ -162,12 +162,11 @@ def group_id(uid: str, family: str) -> int:
 
 
 _RULES = frozenset(
-    Rule(family, priority, marks.mark_of(field), marks.MASK, table)
+    rule
     for family in addresses.FAMILIES
-    for priority, field, table in (
-        (places.PRIORITY_CLASSIFY, marks.RECLASS, places.TABLE_CLASSIFY),
-        (places.PRIORITY_STEER, marks.STEER, places.TABLE_TUNNEL),
-        (places.PRIORITY_REPLY, marks.REPLY, places.TABLE_TUNNEL),
+    for rule in (
+        Rule(family, places.PRIORITY_TUNNEL, marks.STEER, marks.TUNNEL_MASK, places.TABLE_TUNNEL),
+        Rule(family, places.PRIORITY_CLASSIFY, marks.RECLASS, marks.MASK, places.TABLE_CLASSIFY),
     )
 )
 

@@ -22,6 +22,8 @@ PASSED = 4
 CLASSES = range(5, 16)
 """Routed by an uplink that isn't that of the default route."""
 STEERED, LOCAL = STEER, RECLASS
+TUNNEL_MASK = MASK ^ (STEER ^ REPLY)
+"""Under it STEER and REPLY are the same, and no other field is: one rule leads both to the tunnel."""
 
 
 def mark_of(field: int) -> int:

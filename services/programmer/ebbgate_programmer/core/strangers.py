@@ -63,7 +63,7 @@ def rules(facts: Facts) -> Iterator[Finding]:
 
 def _judge(rule: Rule) -> Finding | None:
     name = named(rule)
-    before = rule.priority < places.PRIORITY_CLASSIFY
+    before = rule.priority < places.PRIORITY_TUNNEL
     advice = f"give it a priority above {places.PRIORITY_LOCAL}, or marks outside {own_marks.MASK:#x}"
     if rule.priority in places.PRIORITIES:
         seen = f"{name} stands in our place: the programmer takes it out"
@@ -83,7 +83,8 @@ def named(rule: Rule) -> str:
 
 
 def _is_ours(rule: Rule) -> bool:
-    return rule.priority in places.PRIORITIES and rule.mask == own_marks.MASK and rule.table in places.TABLES
+    mask = own_marks.TUNNEL_MASK if rule.priority == places.PRIORITY_TUNNEL else own_marks.MASK
+    return rule.priority in places.PRIORITIES and rule.mask == mask and rule.table in places.TABLES
 
 
 def vxlan(facts: Facts) -> Iterator[Finding]:
