@@ -47,7 +47,11 @@ Change = Message | tuple[str, None]
 def nodes(draw: st.DrawFn) -> facts.Node:
     name = draw(st.sampled_from(NODES))
     labels = draw(st.sampled_from([{}, {"gw": "yes"}, {"gw": "yes", "zone": "b"}, {"zone": "b"}]))
-    ips = draw(st.sampled_from([(f"10.0.0.{name[1]}",), (f"fd0a::{name[1]}", f"10.0.0.{name[1]}"), ()]))
+    ips = draw(
+        st.sampled_from(
+            [(f"10.0.0.{name[1]}",), (f"fd0a::{name[1]}", f"10.0.0.{name[1]}"), (f"fd0a::{name[1]}",), ()]
+        )
+    )
     cidrs = draw(st.sampled_from([(), (f"10.{name[1]}.0.0/16",)]))
     return facts.Node(name=name, labels=labels, internal_ips=ips, addresses=ips, pod_cidrs=cidrs)
 

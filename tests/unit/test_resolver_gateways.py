@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from ebbgate_bus.contracts import facts, rows, subjects
@@ -33,9 +34,21 @@ def test_if_none_can_serve_the_first_by_name_drops() -> None:
     assert [(each.node, each.egress) for each in found] == [("a", {})]
 
 
-def test_a_node_without_internal_ipv4_is_no_gateway() -> None:
-    six = objects.node("a", "fd00::1", **YES)
-    assert _choose(objects.policy("p", "0.0.0.0/0"), six, objects.network("a", "10.0.0.1/24")) == ()
+@pytest.mark.parametrize(
+    ("own", "gateway_ip"),
+    [(("fd00::1",), "fd00::1"), (("fd00::1", "10.0.0.9"), "10.0.0.9"), (("10.0.0.9",), "10.0.0.9")],
+)
+def test_traffic_is_sent_to_a_nodes_ipv4_or_where_it_has_none_to_its_ipv6(
+    own: tuple[str, ...], gateway_ip: str
+) -> None:
+    node = msgspec.structs.replace(objects.node("a", "10.0.0.1", **YES), internal_ips=own)
+    found = _choose(objects.policy("p", "0.0.0.0/0"), node, objects.network("a", "10.0.0.1/24"))
+    assert [each.gateway_ip for each in found] == [gateway_ip]
+
+
+def test_a_node_without_internal_address_is_no_gateway() -> None:
+    node = msgspec.structs.replace(objects.node("a", "10.0.0.1", **YES), internal_ips=())
+    assert _choose(objects.policy("p", "0.0.0.0/0"), node, objects.network("a", "10.0.0.1/24")) == ()
 
 
 def test_network_of_a_node_that_is_gone_is_ignored() -> None:

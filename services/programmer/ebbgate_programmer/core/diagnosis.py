@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from ebbgate_programmer.core import belongings, places, strangers
+from ebbgate_programmer.core import belongings, lowering, places, strangers
 from ebbgate_programmer.core.symptoms import Answer, Facts, Finding, Severity
 
 KERNEL = (6, 6)
@@ -146,12 +146,13 @@ def _forwarding(facts: Facts) -> Iterator[Finding]:
 
 
 def _mtu(facts: Facts) -> Iterator[Finding]:
-    """ebbgate0 against the underlay less 50   larger: problem   smaller: warning
-    underlay less 50 < 1280                   problem if IPv6 is steered here: the kernel has none below
+    """ebbgate0 against the underlay less 50 or 70   larger: problem   smaller: warning
+    underlay less that < 1280                 problem if IPv6 is steered here: the kernel has none below
     """
     mtus = {link.name: link.mtu for link in facts.links}
     of_device = mtus.get(places.DEVICE, 0)
-    wanted = facts.environment.underlay_mtu - places.TUNNEL_OVERHEAD if facts.environment else 0
+    overhead = places.TUNNEL_OVERHEAD[lowering.underlay(facts.held.peers if facts.held else ())]
+    wanted = facts.environment.underlay_mtu - overhead if facts.environment else 0
     if of_device and wanted and of_device != wanted:
         lost = of_device > wanted
         seen = f"{places.DEVICE} has {of_device}, the underlay less the tunnel's headers {wanted}: "
@@ -163,7 +164,7 @@ def _mtu(facts: Facts) -> Iterator[Finding]:
         )
     elif of_device and of_device < _IPV6_MIN_MTU and "ipv6" in facts.families:
         seen = f"{places.DEVICE} has {of_device}, and IPv6 needs {_IPV6_MIN_MTU}: no IPv6 goes by the tunnel"
-        advice = f"give the underlay at least {_IPV6_MIN_MTU + places.TUNNEL_OVERHEAD}"
+        advice = f"give the underlay at least {_IPV6_MIN_MTU + overhead}"
         yield Finding("mtu", Severity.PROBLEM, seen, advice)
     of_uplinks = {name: mtus[name] for name in facts.uplinks if name in mtus}
     if len(set(of_uplinks.values())) > 1:

@@ -66,7 +66,7 @@ def lower(desired: Desired, environment: Environment) -> Lowered:
     egress = {slot: row.egress_ip for slot, row in desired.egress.items()}
     interfaces, unknown = _interfaces(desired.egress, environment.interfaces)
     leaving = uplinks.lower(interfaces, paths.values(), environment.ethernet)
-    base = static(environment, interfaces.values())
+    base = static(environment, interfaces.values(), of_underlay=underlay(desired.peers))
     cluster = cidrs.collapse(desired.cluster)
     state = msgspec.structs.replace(
         base,
@@ -102,11 +102,20 @@ def _names(desired: Desired) -> traffic.Names:
     )
 
 
-def static(environment: Environment, interfaces: Collection[str] = ()) -> KernelState:
-    """What is there whatever the plan says. `interfaces`: those with egress IPs, whose rp_filter is loose."""
+def underlay(peers: Iterable[str]) -> str:
+    """One node without IPv4 is enough to need the room of an IPv6 header."""
+    return "ipv6" if "ipv6" in set(map(addresses.family, peers)) else "ipv4"
+
+
+def static(
+    environment: Environment, interfaces: Collection[str] = (), *, of_underlay: str = "ipv4"
+) -> KernelState:
+    """What is there whatever the plan says. `interfaces`: those with egress IPs, whose rp_filter is loose.
+    `of_underlay`: family of the tunnel's outer packets.
+    """
     loose = [places.DEVICE, *interfaces]
     return KernelState(
-        device=device(environment),
+        device=device(environment, of_underlay),
         loaded=environment.object_hash,
         programs=environment.object_hash,
         guarded=frozenset(
@@ -119,7 +128,7 @@ def static(environment: Environment, interfaces: Collection[str] = ()) -> Kernel
     )
 
 
-def device(environment: Environment) -> Device:
+def device(environment: Environment, of_underlay: str = "ipv4") -> Device:
     """MAC and address come from the node's name: the same after any restart, different on each node."""
     seed = hashlib.blake2b(environment.node.encode(), digest_size=7).digest()
     mac = ":".join(f"{byte:02x}" for byte in (0x02, *seed[:5]))
@@ -127,7 +136,7 @@ def device(environment: Environment) -> Device:
     third = 1 + seed[5] % 160
     return Device(
         mac=mac,
-        mtu=environment.underlay_mtu - places.TUNNEL_OVERHEAD,
+        mtu=environment.underlay_mtu - places.TUNNEL_OVERHEAD[of_underlay],
         address=f"169.254.{third}.{seed[6]}/32",
         form=device_form(environment.port),
     )

@@ -32,8 +32,8 @@ ROUTE_PROTOCOL: Final = 219
 """rtm_protocol of our routes: one that neither the kernel nor iproute2 has a name for."""
 PROGRAM_PREFIX: Final = "ebbgate-"
 RP_FILTER_LOOSE: Final = "2"
-TUNNEL_OVERHEAD: Final = 50
-"""Outer IPv4, UDP, VXLAN and inner Ethernet headers."""
+TUNNEL_OVERHEAD: Final = {"ipv4": 50, "ipv6": 70}
+"""Outer IP, UDP, VXLAN and inner Ethernet headers, by the underlay's family."""
 DEFAULT_MTU: Final = 1500
 NEVER: Final = {
     "ipv4": ("127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3"),

@@ -26,9 +26,14 @@ def read(*, node: str, port: int, object_hash: str) -> lowering.Environment:
 
 
 def _underlay_mtu(known: list[interfaces.Link]) -> int:
-    """Of the interface with the IPv4 default route; without one, the smallest of those with addresses."""
+    """Of the interface with the IPv4 default route, or the IPv6 one; else the smallest of those with
+    addresses.
+    """
     found = interfaces.read()
-    chosen = [each.index for each in found if "ipv4" in each.default_route] or [each.index for each in found]
+    by_family = [
+        [each.index for each in found if family in each.default_route] for family in interfaces.FAMILIES
+    ]
+    chosen = by_family[0] or by_family[1] or [each.index for each in found]
     return min((link.mtu for link in known if link.index in chosen), default=places.DEFAULT_MTU)
 
 

@@ -323,7 +323,7 @@ def _standing(seen: View, pod: facts.Pod, policy: policies.Policy, destination: 
     if row is None or node is None or network is None:
         return None
     own = {addresses.interface_address(text) for each in network.interfaces for text in each.addresses}
-    gateway_ip = next((ip for ip in node.internal_ips if "." in ip), "")
+    gateway_ip = next(iter(sorted(node.internal_ips, key=lambda ip: ":" in ip)), "")
     alone = [name for name, each in seen.known.nodes.items() if gateway_ip in each.internal_ips] == [old.node]
     stands = addresses.address(row.egress_ip) in own and alone
     return rows.Path(old.node, gateway_ip, old.slot) if stands else None

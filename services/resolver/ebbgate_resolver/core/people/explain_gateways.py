@@ -84,14 +84,14 @@ def _candidate(
     node = known.nodes[name]
     if unmet := explain_policies.unmet_labels(choice.nodes, node.labels):
         return _Candidate(name, "", {}, "; ".join(unmet))
-    ipv4 = [ip for ip in node.internal_ips if "." in ip]
-    if not ipv4:
-        return _Candidate(name, "", {}, "it has no internal IPv4 address")
-    if others := [each for each in at[ipv4[0]] if each != name]:
-        return _Candidate(name, ipv4[0], {}, twins(ipv4[0], others))
+    own = sorted(node.internal_ips, key=lambda ip: ":" in ip)
+    if not own:
+        return _Candidate(name, "", {}, "it has no internal IP address")
+    if others := [each for each in at[own[0]] if each != name]:
+        return _Candidate(name, own[0], {}, twins(own[0], others))
     network = known.networks.get(name)
     egress = {family: found for family in families if (found := _egress(choice, network, family)) is not None}
-    return _Candidate(name, ipv4[0], egress, shortage(choice, network, families))
+    return _Candidate(name, own[0], egress, shortage(choice, network, families))
 
 
 def _egress(

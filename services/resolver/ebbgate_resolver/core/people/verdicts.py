@@ -142,7 +142,7 @@ def _gateway_found(name: str, resolution: resolve.Resolution) -> Condition:
             "GatewayFound",
             False,
             "NoMatchingNode",
-            "no node with an internal IPv4 address matches the gateway's nodeSelector; traffic is dropped",
+            "no node with an internal IP address matches the gateway's nodeSelector; traffic is dropped",
         )
     return _condition("GatewayFound", True, "Found", _listed(sorted({gateway.node for gateway in found})))
 

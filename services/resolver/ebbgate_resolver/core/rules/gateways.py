@@ -91,8 +91,17 @@ def _first(
 
 
 def address_of(node: facts.Node) -> str | None:
-    """The address that a node's tunnel traffic is sent to: its first internal IPv4."""
-    return next((ip for ip in node.internal_ips if addresses.family_of_text(ip) == "ipv4"), None)
+    """The address that a node's tunnel traffic is sent to."""
+    return next(iter(underlay(node)), None)
+
+
+def underlay(node: facts.Node) -> tuple[str, ...]:
+    """Internal addresses that tunnel traffic goes by: IPv4, or IPv6 where the node has no other."""
+    by_family = [
+        tuple(ip for ip in node.internal_ips if addresses.family_of_text(ip) == family)
+        for family in addresses.FAMILIES
+    ]
+    return by_family[0] or by_family[1]
 
 
 def twins(name: str, known: inventory.Inventory) -> list[str]:

@@ -12,13 +12,13 @@ from ebbgate_resolver.core.rules import gateways
 
 
 def peers(known: inventory.Inventory) -> dict[str, rows.Peer]:
-    """Subject → row, for each node with an internal IPv4 address: the tunnel's outer packets are IPv4."""
+    """Subject → row, for each node with an internal address."""
     found = {subjects.peer(name): peer(node) for name, node in sorted(known.nodes.items())}
     return {subject: row for subject, row in found.items() if row}
 
 
 def peer(node: facts.Node) -> rows.Peer | None:
-    own = tuple(ip for ip in node.internal_ips if addresses.family_of_text(ip) == "ipv4")
+    own = gateways.underlay(node)
     return rows.Peer(addresses=own) if own else None
 
 
@@ -26,7 +26,7 @@ def notes_of_node(name: str, known: inventory.Inventory) -> list[answers.Note]:
     """Why a node that exists can't be a gateway, whatever policies ask of it."""
     ip = gateways.address_of(known.nodes[name])
     if ip is None:
-        reason = "it has no internal IPv4 address, so it can be neither gateway nor source"
+        reason = "it has no internal IP address, so it can be neither gateway nor source"
         return [answers.note("node.ignored", node=name, reason=reason)]
     if twins := gateways.twins(name, known):
         return [answers.note("node_ip.shared", ip=ip, node=name, others=", ".join(twins))]
