@@ -23,7 +23,8 @@ down: setup ## remove what `make demo KEEP=1` left running
 
 test: export EBBGATE_EXAMPLES := thorough
 test: check components ## everything, on real parts
-	$(BIN)/pytest tests/bus tests/kernel tests/cluster tests/lab
+	$(BIN)/pytest -n 2 tests/kernel
+	$(BIN)/pytest tests/bus tests/cluster tests/lab
 
 check: lint unit ## lint, types, imports, units, properties, stories: under a minute
 

@@ -167,6 +167,7 @@ class Rig:
     def __init__(self, lab: topology.Topology, home: pathlib.Path) -> None:
         self.lab, self.home = lab, home
         self.object = OBJECT
+        self.resync_s = 1.0
         self.programmers: dict[str, subprocess.Popen[bytes]] = {}
         self._others: list[subprocess.Popen[bytes]] = []
 
@@ -206,7 +207,7 @@ class Rig:
             "--bpf-object",
             str(self.object),
             "--resync",
-            "1",
+            str(self.resync_s),
         )
         return (*PROGRAMMER, command, *options)
 

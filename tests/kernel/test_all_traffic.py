@@ -122,6 +122,39 @@ async def test_a_protocol_that_nobody_knows_is_translated_too(rig: rigs.Rig, fam
 
 
 @FAMILIES
+async def test_sctp_is_translated_with_its_ports(rig: rigs.Rig, family: str) -> None:
+    """An association's first packet, made by hand: this kernel knows SCTP in conntrack, if not in sockets."""
+    async with rigs.connected(rig) as (bus, plan):
+        await _bring_up(rig, bus, plan)
+        with (
+            _socket(rig, "external", family, (socket.SOCK_RAW, socket.IPPROTO_SCTP)) as outside,
+            _socket(rig, "mediabot", family, (socket.SOCK_RAW, socket.IPPROTO_SCTP)) as pod,
+        ):
+            pod.sendto(_sctp_init(5000, PORT), (of(family, OUTSIDE), 0))
+            content, source = next(_received(outside))
+            packet = content[20:] if family == "ipv4" else content
+            assert source[0] == of(family, EGRESS_IP)
+            assert struct.unpack_from(">H", packet, 2)[0] == PORT
+        assert rig.lab.leaks() == 0
+
+
+def _sctp_init(source_port: int, destination_port: int) -> bytes:
+    """RFC 9260: common header with a CRC32c, and an INIT chunk."""
+    chunk = struct.pack(">BBHIIHHI", 1, 0, 20, 0x1234, 65535, 1, 1, 0x5678)
+    head = struct.pack(">HHI", source_port, destination_port, 0)
+    return head + struct.pack("<I", _crc32c(head + bytes(4) + chunk)) + chunk
+
+
+def _crc32c(data: bytes) -> int:
+    remainder = 0xFFFFFFFF
+    for byte in data:
+        remainder ^= byte
+        for _ in range(8):
+            remainder = remainder >> 1 ^ (0x82F63B78 if remainder & 1 else 0)
+    return remainder ^ 0xFFFFFFFF
+
+
+@FAMILIES
 async def test_what_is_too_big_is_answered_with_the_tunnels_mtu(rig: rigs.Rig, family: str) -> None:
     async with rigs.connected(rig) as (bus, plan):
         await _bring_up(rig, bus, plan)
