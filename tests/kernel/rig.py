@@ -29,6 +29,7 @@ URL = "nats://10.168.60.10:4222"
 SITE = "http://10.168.60.13/"
 SITE6 = f"http://[{topology.twin('10.168.60.13')}]/"
 DEADLINE_S = 15.0
+NODES = ("node1", "node2")
 SLOT = 77
 
 
@@ -278,6 +279,20 @@ async def connected(rig: Rig) -> AsyncIterator[tuple[connection.Bus, Plan]]:
         yield bus, Plan(bus, sender)
     finally:
         await bus.close()
+
+
+async def bring_up(rig: Rig, bus: connection.Bus, plan: Plan) -> int:
+    """Programmers on both nodes, and the first scenario applied; its revision."""
+    for node in NODES:
+        rig.start(node)
+    return await settle(bus, await plan.scenario())
+
+
+async def settle(bus: connection.Bus, revision: int) -> int:
+    """Once both nodes have applied it."""
+    for node in NODES:
+        await applied(bus, node, revision)
+    return revision
 
 
 async def applied(bus: connection.Bus, node: str, revision: int) -> reports.Applied:

@@ -14,7 +14,6 @@ from ebbgate_lab import topology
 from tests.kernel import rig as rigs
 
 EGRESS_IP, NODE_IP, OUTSIDE = "10.168.60.100", "10.168.60.11", "10.168.60.13"
-NODES = ("node1", "node2")
 FAMILIES = pytest.mark.parametrize("family", ["ipv4", "ipv6"])
 ECHO = {"ipv4": (socket.IPPROTO_ICMP, 8, 0), "ipv6": (socket.IPPROTO_ICMPV6, 128, 129)}
 UNKNOWN_PROTOCOL = 253
@@ -35,18 +34,10 @@ def _socket(rig: rigs.Rig, place: str, family: str, kind: tuple[int, int]) -> so
     return made
 
 
-async def _bring_up(rig: rigs.Rig, bus: object, plan: rigs.Plan) -> None:
-    for node in NODES:
-        rig.start(node)
-    revision = await plan.scenario()
-    for node in NODES:
-        await rigs.applied(bus, node, revision)  # type: ignore[arg-type]
-
-
 @FAMILIES
 async def test_datagrams_of_every_size_go_and_come_back_also_in_fragments(rig: rigs.Rig, family: str) -> None:
     async with rigs.connected(rig) as (bus, plan):
-        await _bring_up(rig, bus, plan)
+        await rigs.bring_up(rig, bus, plan)
         with (
             _socket(rig, "external", family, (socket.SOCK_DGRAM, 0)) as outside,
             _socket(rig, "mediabot", family, (socket.SOCK_DGRAM, 0)) as pod,
@@ -79,7 +70,7 @@ def _received(at: socket.socket) -> Iterator[tuple[bytes, tuple[str, int]]]:
 @FAMILIES
 async def test_an_echo_is_answered_and_seen_from_the_egress_ip(rig: rigs.Rig, family: str) -> None:
     async with rigs.connected(rig) as (bus, plan):
-        await _bring_up(rig, bus, plan)
+        await rigs.bring_up(rig, bus, plan)
         protocol, ask, answer = ECHO[family]
         with (
             _socket(rig, "external", family, (socket.SOCK_RAW, protocol)) as outside,
@@ -110,7 +101,7 @@ def _icmp(at: socket.socket, family: str) -> Iterator[tuple[int, str]]:
 @FAMILIES
 async def test_a_protocol_that_nobody_knows_is_translated_too(rig: rigs.Rig, family: str) -> None:
     async with rigs.connected(rig) as (bus, plan):
-        await _bring_up(rig, bus, plan)
+        await rigs.bring_up(rig, bus, plan)
         with (
             _socket(rig, "external", family, (socket.SOCK_RAW, UNKNOWN_PROTOCOL)) as outside,
             _socket(rig, "mediabot", family, (socket.SOCK_RAW, UNKNOWN_PROTOCOL)) as pod,
@@ -125,7 +116,7 @@ async def test_a_protocol_that_nobody_knows_is_translated_too(rig: rigs.Rig, fam
 async def test_sctp_is_translated_with_its_ports(rig: rigs.Rig, family: str) -> None:
     """An association's first packet, made by hand: this kernel knows SCTP in conntrack, if not in sockets."""
     async with rigs.connected(rig) as (bus, plan):
-        await _bring_up(rig, bus, plan)
+        await rigs.bring_up(rig, bus, plan)
         with (
             _socket(rig, "external", family, (socket.SOCK_RAW, socket.IPPROTO_SCTP)) as outside,
             _socket(rig, "mediabot", family, (socket.SOCK_RAW, socket.IPPROTO_SCTP)) as pod,
@@ -157,7 +148,7 @@ def _crc32c(data: bytes) -> int:
 @FAMILIES
 async def test_what_is_too_big_is_answered_with_the_tunnels_mtu(rig: rigs.Rig, family: str) -> None:
     async with rigs.connected(rig) as (bus, plan):
-        await _bring_up(rig, bus, plan)
+        await rigs.bring_up(rig, bus, plan)
         with _socket(rig, "mediabot", family, (socket.SOCK_DGRAM, 0)) as pod:
             level, discover, mtu = (
                 (socket.IPPROTO_IP, 10, 14) if family == "ipv4" else (socket.IPPROTO_IPV6, 23, 24)
@@ -175,7 +166,7 @@ async def test_an_answer_that_is_too_big_for_the_tunnel_is_answered_to_the_outsi
 ) -> None:
     """PMTU the other way: the gateway itself has to tell the outside host, from an address that it knows."""
     async with rigs.connected(rig) as (bus, plan):
-        await _bring_up(rig, bus, plan)
+        await rigs.bring_up(rig, bus, plan)
         with (
             _socket(rig, "external", family, (socket.SOCK_DGRAM, 0)) as outside,
             _socket(rig, "mediabot", family, (socket.SOCK_DGRAM, 0)) as pod,
@@ -193,7 +184,7 @@ async def test_an_answer_that_is_too_big_for_the_tunnel_is_answered_to_the_outsi
 
 async def test_a_family_without_an_egress_ip_drops_and_the_other_works(rig: rigs.Rig) -> None:
     async with rigs.connected(rig) as (bus, plan):
-        await _bring_up(rig, bus, plan)
+        await rigs.bring_up(rig, bus, plan)
         group = rigs.path_group()
         no_slot = rows.Paths(paths=(rows.Path("node2", "10.168.60.12", 0),), buckets=(0,) * rows.BUCKETS)
         shared = rigs.shared_rows(rows.Group(policy=group.policy, ipv4=group.ipv4, ipv6=no_slot))

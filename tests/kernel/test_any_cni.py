@@ -12,7 +12,6 @@ from tests.kernel import cnis
 from tests.kernel import rig as rigs
 
 EGRESS_IP, NODE_IP, OUTSIDE = "10.168.60.100", "10.168.60.11", "10.168.60.13"
-NODES = ("node1", "node2")
 FAMILIES = pytest.mark.parametrize("family", ["ipv4", "ipv6"])
 SERVICE = "10.96.0.10"
 Change = Callable[[topology.Topology, str], None]
@@ -27,7 +26,7 @@ def site(family: str, address: str, port: int = 80) -> str:
 
 
 async def _bring_up(rig: rigs.Rig, bus: connection.Bus, plan: rigs.Plan) -> None:
-    for node in NODES:
+    for node in rigs.NODES:
         rig.start(node)
     services = {subjects.cluster(cidr): rows.Cluster(cidr=cidr) for cidr in _SERVICES}
     revision = await plan.publish(
@@ -37,7 +36,7 @@ async def _bring_up(rig: rigs.Rig, bus: connection.Bus, plan: rigs.Plan) -> None
             subjects.node_scope("node2"): rigs.node_rows("node2"),
         }
     )
-    for node in NODES:
+    for node in rigs.NODES:
         assert (await rigs.applied(bus, node, revision)).problems == ()
 
 
@@ -49,7 +48,7 @@ _SERVICES = ("10.96.0.0/16", "fd00:10:96::/48")
 async def test_chosen_pods_leave_with_the_egress_ip_and_others_as_ever(
     rig: rigs.Rig, attach: Change, masquerade: Change
 ) -> None:
-    for node in NODES:
+    for node in rigs.NODES:
         attach(rig.lab, node)
         masquerade(rig.lab, node)
     async with rigs.connected(rig) as (bus, plan):
@@ -176,7 +175,7 @@ async def test_strict_reverse_path_filters_behind_our_back_are_put_right(rig: ri
 
 async def test_a_strict_filter_for_all_interfaces_does_no_harm(rig: rigs.Rig) -> None:
     """The kernel takes the larger of both, and loose is the larger."""
-    for node in NODES:
+    for node in rigs.NODES:
         rig.lab.run(
             node, "sysctl", "-qw", "net.ipv4.conf.all.rp_filter=1", "net.ipv4.conf.default.rp_filter=1"
         )

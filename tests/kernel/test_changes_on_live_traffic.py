@@ -10,15 +10,6 @@ from ebbgate_bus.runtime import connection, follower
 from tests.kernel import rig as rigs
 
 EGRESS_IP, NODE_IP, GATEWAY_IP = "10.168.60.100", "10.168.60.11", "10.168.60.12"
-NODES = ("node1", "node2")
-
-
-async def _bring_up(rig: rigs.Rig, bus: connection.Bus, plan: rigs.Plan) -> None:
-    for node in NODES:
-        rig.start(node)
-    revision = await plan.scenario()
-    for node in NODES:
-        await rigs.applied(bus, node, revision)
 
 
 async def _more(rig: rigs.Rig, pod: str) -> None:
@@ -31,7 +22,7 @@ async def test_a_new_policy_ends_the_chosen_pods_connections_and_no_others(rig: 
         ours, others = rig.converse("mediabot"), rig.converse("xwing")
         for pod in ("mediabot", "xwing"):
             await _more(rig, pod)
-        await _bring_up(rig, bus, plan)
+        await rigs.bring_up(rig, bus, plan)
         await rigs.until(lambda: ours.poll() is not None, "the old connection ends")
         assert rig.curl("mediabot") == EGRESS_IP
         await _more(rig, "xwing")
@@ -42,7 +33,7 @@ async def test_a_new_policy_ends_the_chosen_pods_connections_and_no_others(rig: 
 
 async def test_a_connection_through_the_gateway_ends_when_its_policy_goes(rig: rigs.Rig) -> None:
     async with rigs.connected(rig) as (bus, plan):
-        await _bring_up(rig, bus, plan)
+        await rigs.bring_up(rig, bus, plan)
         ours = rig.converse("mediabot")
         await _more(rig, "mediabot")
         revision = await plan.publish(
@@ -59,14 +50,14 @@ async def test_another_slot_on_the_same_gateway_ends_old_connections_and_new_one
     rig: rigs.Rig,
 ) -> None:
     async with rigs.connected(rig) as (bus, plan):
-        await _bring_up(rig, bus, plan)
+        await rigs.bring_up(rig, bus, plan)
         ours = rig.converse("mediabot")
         await _more(rig, "mediabot")
         second = rows.Egress(egress_ip=GATEWAY_IP, interface="eth0", policies=("egress-sample",))
         both = rigs.node_rows("node2") | {subjects.egress("node2", 400): second}
         await plan.publish({subjects.node_scope("node2"): both})
         revision = await plan.publish({subjects.ALL_SCOPE: rigs.shared_rows(rigs.path_group(slot=400))})
-        for node in NODES:
+        for node in rigs.NODES:
             await rigs.applied(bus, node, revision)
         assert rig.curl("mediabot") == GATEWAY_IP
         await rigs.until(lambda: ours.poll() is not None, "the connection of the old slot ends")
@@ -76,7 +67,7 @@ async def test_another_slot_on_the_same_gateway_ends_old_connections_and_new_one
 
 async def test_an_excluded_destination_leaves_with_the_nodes_address(rig: rigs.Rig) -> None:
     async with rigs.connected(rig) as (bus, plan):
-        await _bring_up(rig, bus, plan)
+        await rigs.bring_up(rig, bus, plan)
         chunk = rows.Routes(
             policies=("egress-sample",),
             routes=(
@@ -93,7 +84,7 @@ async def test_an_excluded_destination_leaves_with_the_nodes_address(rig: rigs.R
 
 async def test_a_pod_on_its_own_gateway_leaves_with_the_egress_ip(rig: rigs.Rig) -> None:
     async with rigs.connected(rig) as (bus, plan):
-        await _bring_up(rig, bus, plan)
+        await rigs.bring_up(rig, bus, plan)
         endpoint = rows.Endpoint(ip="10.244.2.10", set="s1", bucket=9, pod="default/gozanti")
         own = rigs.node_rows("node2") | {subjects.endpoint("node2", "10.244.2.10"): endpoint}
         revision = await plan.publish(
@@ -106,7 +97,7 @@ async def test_a_pod_on_its_own_gateway_leaves_with_the_egress_ip(rig: rigs.Rig)
 
 async def test_cluster_destinations_are_never_steered(rig: rigs.Rig) -> None:
     async with rigs.connected(rig) as (bus, plan):
-        await _bring_up(rig, bus, plan)
+        await rigs.bring_up(rig, bus, plan)
         assert "1 received" in rig.lab.run("mediabot", "ping", "-c1", "-W2", "10.244.2.10")
         assert "1 received" in rig.lab.run("gozanti", "ping", "-c1", "-W2", "10.244.1.10")
         assert rig.lab.run("node2", "conntrack", "-L", "--mark", str(rigs.SLOT)) == ""
@@ -114,7 +105,7 @@ async def test_cluster_destinations_are_never_steered(rig: rigs.Rig) -> None:
 
 async def test_a_nodes_network_is_reported_and_followed(rig: rigs.Rig) -> None:
     async with rigs.connected(rig) as (bus, plan):
-        await _bring_up(rig, bus, plan)
+        await rigs.bring_up(rig, bus, plan)
         eth0 = next(each for each in await _interfaces(bus) if each.name == "eth0")
         assert eth0.addresses[:2] == ("10.168.60.12/24", "10.168.60.100/24")
         assert eth0.addresses[2:] == ("fd00:10:168:60::12/64", "fd00:10:168:60::100/64")
@@ -138,7 +129,7 @@ async def _interfaces(bus: connection.Bus) -> tuple[facts.Interface, ...]:
 
 async def test_a_row_that_does_not_decode_is_a_problem_and_stops_no_other(rig: rigs.Rig) -> None:
     async with rigs.connected(rig) as (bus, plan):
-        await _bring_up(rig, bus, plan)
+        await rigs.bring_up(rig, bus, plan)
         own = rigs.node_rows("node1")
         unknown = rows.Endpoint(v=9, ip="x", set="", bucket=0, pod="")
         broken = {subjects.endpoint("node1", "10.244.1.11"): unknown}

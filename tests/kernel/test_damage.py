@@ -13,7 +13,6 @@ from ebbgate_programmer.core import firewall, layout, places
 from tests.kernel import rig as rigs
 
 EGRESS_IP = "10.168.60.100"
-NODES = ("node1", "node2")
 TRIES = 3
 REPAIR_S = 20.0
 
@@ -64,14 +63,10 @@ _DAMAGES = {
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("node", NODES)
+@pytest.mark.parametrize("node", rigs.NODES)
 async def test_whatever_is_taken_away_nothing_leaks_and_all_comes_back(rig: rigs.Rig, node: str) -> None:
     async with rigs.connected(rig) as (bus, plan):
-        for each in NODES:
-            rig.start(each)
-        revision = await plan.scenario()
-        for each in NODES:
-            await rigs.applied(bus, each, revision)
+        await rigs.bring_up(rig, bus, plan)
         rig.lab.run("external", "nft", "-f", "-", text=_WITNESS)
         await _until_right(rig, "at first")
         for what, damage in _DAMAGES.items():

@@ -16,8 +16,6 @@ from ebbgate_lab import topology
 from ebbgate_programmer.core.symptoms import Finding, Severity
 from tests.kernel import rig as rigs
 
-NODES = ("node1", "node2")
-
 
 @pytest.fixture(scope="module")
 def rig(_machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rigs.Rig]:
@@ -29,7 +27,7 @@ def rig(_machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ri
         made.lab.make()
         made.start_nats()
         asyncio.run(_set_up(made))
-        for node in NODES:
+        for node in rigs.NODES:
             made.kill(node, signal.SIGTERM)
         yield made
     finally:
@@ -38,11 +36,7 @@ def rig(_machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ri
 
 async def _set_up(rig: rigs.Rig) -> None:
     async with rigs.connected(rig) as (bus, plan):
-        for node in NODES:
-            rig.start(node)
-        revision = await plan.scenario()
-        for node in NODES:
-            await rigs.applied(bus, node, revision)
+        await rigs.bring_up(rig, bus, plan)
 
 
 def examine(rig: rigs.Rig, node: str) -> list[Finding]:
@@ -54,7 +48,7 @@ def trouble(found: list[Finding]) -> list[tuple[str, Severity]]:
     return sorted({(each.check, each.severity) for each in found if each.severity is not Severity.OK})
 
 
-@pytest.mark.parametrize("node", NODES)
+@pytest.mark.parametrize("node", rigs.NODES)
 def test_a_healthy_node_has_no_problem_and_nothing_is_changed(rig: rigs.Rig, node: str) -> None:
     before = _state(rig, node)
     found = examine(rig, node)

@@ -9,7 +9,6 @@ from ebbgate_bus.runtime import connection
 from tests.kernel import rig as rigs
 
 EGRESS_IP = "10.168.60.100"
-NODES = ("node1", "node2")
 FAR_S = 600.0
 """Between two looks at everything: nothing is found by them here."""
 SOON_S = 5.0
@@ -39,11 +38,7 @@ async def _said(bus: connection.Bus, revision: int) -> reports.Applied:
 async def test_each_kind_is_repaired_soon_and_counted(rig: rigs.Rig) -> None:
     rig.resync_s = FAR_S
     async with rigs.connected(rig) as (bus, plan):
-        for node in NODES:
-            rig.start(node)
-        revision = await plan.scenario()
-        for node in NODES:
-            await rigs.applied(bus, node, revision)
+        revision = await rigs.bring_up(rig, bus, plan)
         for number, (what, damage) in enumerate(TOLD.items(), start=1):
             rig.lab.run("node1", "sh", "-c", damage)
             async with asyncio.timeout(SOON_S):

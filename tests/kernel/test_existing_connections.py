@@ -17,7 +17,6 @@ from tests.kernel import rig as rigs
 
 EGRESS_IP, OTHER_IP, NODE_IP, GATEWAY_IP = "10.168.60.100", "10.168.60.12", "10.168.60.11", "10.168.60.12"
 OUTSIDE, PORT = "10.168.60.13", 9000
-NODES = ("node1", "node2")
 WITHIN_S = 2.0
 """A connection that hangs would do so for minutes."""
 Scopes = dict[str, dict[str, rows.Row]]
@@ -93,7 +92,7 @@ def _plan(event: str, *, after: bool) -> dict[str, dict[str, object]]:
 
 async def _publish(bus: connection.Bus, plan: rigs.Plan, scopes: dict[str, dict[str, object]]) -> None:
     revision = await plan.publish(scopes)  # type: ignore[arg-type]
-    for node in NODES:
+    for node in rigs.NODES:
         await rigs.applied(bus, node, revision)
 
 
@@ -140,7 +139,7 @@ class Tcp:
 async def test_a_tcp_connection_ends_at_once_or_goes_on(rig: rigs.Rig, event: str, family: str) -> None:
     expected = EVENTS[event]
     async with rigs.connected(rig) as (bus, plan):
-        for node in NODES:
+        for node in rigs.NODES:
             rig.start(node)
         await _publish(bus, plan, _plan(event, after=False))
         old = Tcp(rig, family)
@@ -162,7 +161,7 @@ async def test_a_udp_flow_goes_on_with_the_source_of_now(rig: rigs.Rig, event: s
     expected = EVENTS[event]
     kind = socket.AF_INET if family == "ipv4" else socket.AF_INET6
     async with rigs.connected(rig) as (bus, plan):
-        for node in NODES:
+        for node in rigs.NODES:
             rig.start(node)
         await _publish(bus, plan, _plan(event, after=False))
         with rig.lab.entered("external"):

@@ -7,7 +7,6 @@ from ebbgate_lab import topology
 from tests.kernel import rig as rigs
 
 EGRESS_IP, NODE_IP = "10.168.60.100", "10.168.60.11"
-NODES = ("node1", "node2")
 _WITNESS = """
 table inet outer {
   counter ipv4 { }
@@ -26,11 +25,11 @@ def _rows() -> dict[str, dict[str, object]]:
     gateway = topology.twin("10.168.60.12")
     peers = {
         subjects.peer(node): rows.Peer(addresses=(topology.twin(f"10.168.60.1{number}"),))
-        for number, node in enumerate(NODES, start=1)
+        for number, node in enumerate(rigs.NODES, start=1)
     }
     return {
         subjects.ALL_SCOPE: rigs.shared_rows(rigs.path_group(gateway=gateway)) | peers,
-        **{subjects.node_scope(node): rigs.node_rows(node) for node in NODES},
+        **{subjects.node_scope(node): rigs.node_rows(node) for node in rigs.NODES},
     }
 
 
@@ -39,10 +38,10 @@ async def test_traffic_of_both_families_goes_through_a_tunnel_of_ipv6(rig: rigs.
     site, of = (rigs.SITE, str) if family == "ipv4" else (rigs.SITE6, topology.twin)
     rig.lab.run("node2", "nft", "-f", "-", text=_WITNESS)
     async with rigs.connected(rig) as (bus, plan):
-        for node in NODES:
+        for node in rigs.NODES:
             rig.start(node)
         revision = await plan.publish(_rows())  # type: ignore[arg-type]
-        for node in NODES:
+        for node in rigs.NODES:
             assert (await rigs.applied(bus, node, revision)).problems == ()
         assert rig.curl("mediabot", site=site) == of(EGRESS_IP)
         assert rig.curl("xwing", site=site) == of(NODE_IP)

@@ -9,7 +9,6 @@ from ebbgate_bus.runtime import connection, follower
 from tests.kernel import rig as rigs
 
 EGRESS_IP, OUTSIDE, PORT = "10.168.60.100", "10.168.60.13", 9000
-NODES = ("node1", "node2")
 FLOWS = 66_000
 """An address has 64,512 ports above 1,023; each pod has so many too, so that two pods are needed."""
 _WITNESS = f"""
@@ -55,7 +54,7 @@ async def test_connections_without_a_port_are_dropped_and_counted_and_never_leav
     rig: rigs.Rig,
 ) -> None:
     async with rigs.connected(rig) as (bus, plan):
-        for node in NODES:
+        for node in rigs.NODES:
             rig.start(node)
         both = rigs.node_rows("node1") | rigs.node_rows("node1", pod="10.244.1.11")
         revision = await plan.publish(
@@ -65,7 +64,7 @@ async def test_connections_without_a_port_are_dropped_and_counted_and_never_leav
                 subjects.node_scope("node2"): rigs.node_rows("node2"),
             }
         )
-        for node in NODES:
+        for node in rigs.NODES:
             await rigs.applied(bus, node, revision)
             rig.lab.run(node, "sysctl", "-qw", "net.netfilter.nf_conntrack_max=262144", check=False)
         rig.lab.run("external", "nft", "-f", "-", text=_WITNESS)

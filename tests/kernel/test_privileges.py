@@ -5,7 +5,6 @@ import pathlib
 from tests.kernel import rig as rigs
 
 EGRESS_IP, NODE_IP = "10.168.60.100", "10.168.60.11"
-NODES = ("node1", "node2")
 ALLOWED = ("net_admin", "bpf")
 BITS = {12, 39}
 _ONLY = ",".join(("-all", *(f"+{name}" for name in ALLOWED)))
@@ -14,10 +13,10 @@ FEW = ("setpriv", "--no-new-privs", f"--inh-caps={_ONLY}", f"--bounding-set={_ON
 
 async def test_two_capabilities_are_enough_to_bring_up_change_and_repair(rig: rigs.Rig) -> None:
     async with rigs.connected(rig) as (bus, plan):
-        for node in NODES:
+        for node in rigs.NODES:
             rig.start(node, under=FEW)
         revision = await plan.scenario()
-        for node in NODES:
+        for node in rigs.NODES:
             assert (await rigs.applied(bus, node, revision)).problems == ()
             assert _capabilities(rig.programmers[node].pid) == BITS
         assert rig.curl("mediabot") == EGRESS_IP

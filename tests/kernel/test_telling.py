@@ -13,16 +13,7 @@ from ebbgate_bus.runtime import connection, follower
 from tests.kernel import rig as rigs
 
 EGRESS_IP, OUTSIDE = "10.168.60.100", "10.168.60.13"
-NODES = ("node1", "node2")
 PACKETS = 40
-
-
-async def _bring_up(rig: rigs.Rig, bus: connection.Bus, plan: rigs.Plan) -> None:
-    for node in NODES:
-        rig.start(node)
-    revision = await plan.scenario()
-    for node in NODES:
-        await rigs.applied(bus, node, revision)
 
 
 async def _stats(bus: connection.Bus, node: str) -> reports.Stats:
@@ -42,7 +33,7 @@ def _send(rig: rigs.Rig, pod: str, target: str, count: int = PACKETS) -> None:
 
 async def test_traffic_is_counted_by_policy_and_by_egress_ip(rig: rigs.Rig) -> None:
     async with rigs.connected(rig) as (bus, plan):
-        await _bring_up(rig, bus, plan)
+        await rigs.bring_up(rig, bus, plan)
         _send(rig, "mediabot", OUTSIDE)
         async with asyncio.timeout(rigs.DEADLINE_S):
             while not (source := await _stats(bus, "node1")).policies.get("egress-sample"):
@@ -74,7 +65,7 @@ async def test_a_drop_is_told_with_its_reason_pod_and_policy(
         heard.append(said)
 
     async with rigs.connected(rig) as (bus, plan):
-        await _bring_up(rig, bus, plan)
+        await rigs.bring_up(rig, bus, plan)
         await bus.subscribe(f"{subjects.ROOT}.drop.>", cb=hear)
         await bus.flush()
         no_slot = rows.Paths(paths=(rows.Path("node2", "10.168.60.12", 0),), buckets=(0,) * rows.BUCKETS)
@@ -101,7 +92,7 @@ async def test_a_flood_of_drops_is_counted_in_full_and_told_in_part(
         heard.append(said)
 
     async with rigs.connected(rig) as (bus, plan):
-        await _bring_up(rig, bus, plan)
+        await rigs.bring_up(rig, bus, plan)
         await bus.subscribe(f"{subjects.ROOT}.drop.>", cb=hear)
         await rigs.applied(bus, "node1", await plan.publish({subjects.ALL_SCOPE: rigs.shared_rows(_EMPTY)}))
         _send(rig, "mediabot", "192.0.2.1", count=5000)
@@ -125,7 +116,7 @@ async def test_a_stranger_at_the_tunnel_is_dropped_counted_and_named(
         heard.append(said)
 
     async with rigs.connected(rig) as (bus, plan):
-        await _bring_up(rig, bus, plan)
+        await rigs.bring_up(rig, bus, plan)
         await bus.subscribe(f"{subjects.ROOT}.drop.>", cb=hear)
         await bus.flush()
         frame = _vxlan(rigs.SLOT, "10.244.1.10", OUTSIDE)
@@ -143,7 +134,7 @@ async def test_a_stranger_at_the_tunnel_is_dropped_counted_and_named(
 async def test_a_slot_that_is_not_the_gateways_drops(rig: rigs.Rig, slot: int) -> None:
     """Sent by a node that is a peer, from a pod that is none of ours."""
     async with rigs.connected(rig) as (bus, plan):
-        await _bring_up(rig, bus, plan)
+        await rigs.bring_up(rig, bus, plan)
         frame = _vxlan(slot, "10.244.1.99", OUTSIDE)
         with (
             rig.lab.entered("external"),

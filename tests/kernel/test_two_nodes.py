@@ -14,19 +14,10 @@ from tests.kernel import rig as rigs
 EGRESS_IP, NODE_IP = "10.168.60.100", "10.168.60.11"
 
 
-async def _bring_up(rig: rigs.Rig, bus: object, plan: rigs.Plan) -> int:
-    for node in ("node1", "node2"):
-        rig.start(node)
-    revision = await plan.scenario()
-    for node in ("node1", "node2"):
-        await rigs.applied(bus, node, revision)  # type: ignore[arg-type]
-    return revision
-
-
 async def test_a_chosen_pod_leaves_with_the_egress_ip_and_the_other_with_its_nodes(rig: rigs.Rig) -> None:
     async with rigs.connected(rig) as (bus, plan):
         assert rig.curl("mediabot") == NODE_IP
-        revision = await _bring_up(rig, bus, plan)
+        revision = await rigs.bring_up(rig, bus, plan)
         said = await rigs.applied(bus, "node2", revision)
         assert said.slots == {"77": EGRESS_IP, "78": topology.twin(EGRESS_IP)}
         assert said.problems == ()
@@ -38,7 +29,7 @@ async def test_a_chosen_pod_leaves_with_the_egress_ip_and_the_other_with_its_nod
 
 async def test_without_the_endpoint_the_pod_leaves_as_before(rig: rigs.Rig) -> None:
     async with rigs.connected(rig) as (bus, plan):
-        await _bring_up(rig, bus, plan)
+        await rigs.bring_up(rig, bus, plan)
         assert rig.curl("mediabot") == EGRESS_IP
         revision = await plan.publish(
             {subjects.node_scope("node1"): {}, subjects.ALL_SCOPE: rigs.shared_rows()}
@@ -49,7 +40,7 @@ async def test_without_the_endpoint_the_pod_leaves_as_before(rig: rigs.Rig) -> N
 
 async def test_a_path_without_slot_drops(rig: rigs.Rig) -> None:
     async with rigs.connected(rig) as (bus, plan):
-        await _bring_up(rig, bus, plan)
+        await rigs.bring_up(rig, bus, plan)
         revision = await plan.publish({subjects.ALL_SCOPE: rigs.shared_rows(rigs.path_group(slot=0))})
         await rigs.applied(bus, "node1", revision)
         assert rig.curl("mediabot", seconds=1) == ""
@@ -58,7 +49,7 @@ async def test_a_path_without_slot_drops(rig: rigs.Rig) -> None:
 
 async def test_a_killed_programmer_leaves_traffic_alone_and_its_restart_writes_nothing(rig: rigs.Rig) -> None:
     async with rigs.connected(rig) as (bus, plan):
-        revision = await _bring_up(rig, bus, plan)
+        revision = await rigs.bring_up(rig, bus, plan)
         for node in ("node1", "node2"):
             rig.kill(node, signal.SIGKILL)
         assert rig.curl("mediabot") == EGRESS_IP
@@ -105,7 +96,7 @@ def _bpf_ids(rig: rigs.Rig, node: str) -> dict[str, int]:
 
 async def test_what_others_take_away_is_put_back_and_never_leaks(rig: rigs.Rig) -> None:
     async with rigs.connected(rig) as (bus, plan):
-        revision = await _bring_up(rig, bus, plan)
+        revision = await rigs.bring_up(rig, bus, plan)
         for number, argv in enumerate(_DAMAGE, start=1):
             rig.lab.run("node1", *argv)
             assert rig.curl("mediabot", seconds=2) in (EGRESS_IP, ""), argv
@@ -138,7 +129,7 @@ async def _until_repaired(rig: rigs.Rig, bus: object, wanted: tuple[int, int]) -
 async def test_clean_leaves_the_node_as_it_was(rig: rigs.Rig) -> None:
     before = {node: _whole(rig, node) for node in ("node1", "node2")}
     async with rigs.connected(rig) as (bus, plan):
-        await _bring_up(rig, bus, plan)
+        await rigs.bring_up(rig, bus, plan)
         assert rig.curl("mediabot") == EGRESS_IP
         for node in before:
             assert _whole(rig, node) != before[node]

@@ -8,16 +8,11 @@ from ebbgate_programmer.core import layout
 from tests.kernel import rig as rigs
 
 EGRESS_IP = "10.168.60.100"
-NODES = ("node1", "node2")
 
 
 async def test_a_new_object_replaces_the_programs_without_a_break(rig: rigs.Rig) -> None:
     async with rigs.connected(rig) as (bus, plan):
-        for node in NODES:
-            rig.start(node)
-        revision = await plan.scenario()
-        for node in NODES:
-            await rigs.applied(bus, node, revision)
+        await rigs.bring_up(rig, bus, plan)
         talking = rig.converse("mediabot")
         await rigs.until(lambda: rig.said("mediabot"), "answers")
         before = _pinned(rig, "node1")
@@ -39,15 +34,11 @@ async def test_a_new_object_replaces_the_programs_without_a_break(rig: rigs.Rig)
 async def test_another_layout_is_built_beside_takes_over_and_gives_way_again(rig: rigs.Rig) -> None:
     """Upgrade and downgrade: a connection that goes on all the time tells whether anything was disturbed."""
     async with rigs.connected(rig) as (bus, plan):
-        for node in NODES:
-            rig.start(node)
-        revision = await plan.scenario()
-        for node in NODES:
-            await rigs.applied(bus, node, revision)
+        await rigs.bring_up(rig, bus, plan)
         talking, others = rig.converse("mediabot"), rig.converse("xwing")
         await rigs.until(lambda: rig.said("mediabot") and rig.said("xwing"), "answers")
         for number in (layout.LAYOUT + 1, layout.LAYOUT):
-            for node in NODES:
+            for node in rigs.NODES:
                 await _restart_with(rig, node, number)
         count = len(rig.said("mediabot"))
         await rigs.until(lambda: len(rig.said("mediabot")) > count + 5, "answers go on")
@@ -73,11 +64,7 @@ def _retransmissions(rig: rigs.Rig) -> int:
 
 async def test_maps_that_are_not_ours_are_left_alone_and_said(rig: rigs.Rig) -> None:
     async with rigs.connected(rig) as (bus, plan):
-        for node in NODES:
-            rig.start(node)
-        revision = await plan.scenario()
-        for node in NODES:
-            await rigs.applied(bus, node, revision)
+        await rigs.bring_up(rig, bus, plan)
         rig.kill("node1")
         route = rig.pins("node1") / f"v{layout.LAYOUT}" / "route"
         route.unlink()

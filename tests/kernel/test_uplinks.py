@@ -17,7 +17,6 @@ FIRST, SECOND = "10.168.60.100", "10.169.0.100"
 SERVICE = "203.0.113.5"
 HOP, OTHER_HOP = "10.169.0.1", "10.169.0.2"
 FAMILIES = pytest.mark.parametrize("family", ["ipv4", "ipv6"])
-NODES = ("node1", "node2")
 
 
 def of(family: str, address: str) -> str:
@@ -96,7 +95,7 @@ async def _egress(
             subjects.node_scope("node2"): own | (pods or {}),
         }
     )
-    for node in NODES:
+    for node in rigs.NODES:
         said = await rigs.applied(bus, node, revision)
         assert said.problems == (), said
 
@@ -107,7 +106,7 @@ async def test_traffic_leaves_by_the_interface_of_its_egress_ip_and_comes_back_t
 ) -> None:
     _lay_second_network(rig)
     async with rigs.connected(rig) as (bus, plan):
-        for node in NODES:
+        for node in rigs.NODES:
             rig.start(node)
         await _egress(bus, plan, FIRST, "eth0")
         assert rig.curl("mediabot", site=_site(family)) == of(family, FIRST)
@@ -126,7 +125,7 @@ async def test_traffic_leaves_by_the_interface_of_its_egress_ip_and_comes_back_t
 async def test_a_pod_on_the_gateway_itself_leaves_by_that_interface_too(rig: rigs.Rig, family: str) -> None:
     _lay_second_network(rig)
     async with rigs.connected(rig) as (bus, plan):
-        for node in NODES:
+        for node in rigs.NODES:
             rig.start(node)
         ips = ("10.244.2.10", topology.twin("10.244.2.10"))
         pods = {
@@ -143,7 +142,7 @@ async def test_a_pod_on_the_gateway_itself_leaves_by_that_interface_too(rig: rig
 async def test_a_next_hop_that_changes_is_followed_and_a_lost_one_drops(rig: rigs.Rig) -> None:
     _lay_second_network(rig)
     async with rigs.connected(rig) as (bus, plan):
-        for node in NODES:
+        for node in rigs.NODES:
             rig.start(node)
         await _egress(bus, plan, SECOND, "eth1")
         assert rig.curl("mediabot", site=_site("ipv4")) == SECOND
@@ -172,7 +171,7 @@ async def test_a_table_of_the_administrators_gives_the_next_hop(rig: rigs.Rig) -
     rig.lab.run("node2", "ip", "route", "add", "default", "via", OTHER_HOP, "dev", "eth1", "table", "101")
     rig.lab.run("node2", "ip", "rule", "add", "from", "10.169.0.0/24", "lookup", "101")
     async with rigs.connected(rig) as (bus, plan):
-        for node in NODES:
+        for node in rigs.NODES:
             rig.start(node)
         await _egress(bus, plan, SECOND, "eth1")
         before = _seen_by(rig, "eth0")
