@@ -148,8 +148,9 @@ def _whole(rig: rigs.Rig, node: str) -> str:
         ("ip", "-o", "link"),
         ("ip", "-o", "addr"),
         ("ip", "rule"),
+        ("ip", "-6", "rule"),
         ("ip", "route", "show", "table", "all"),
         ("nft", "list", "ruleset"),
-        ("sysctl", "-a", "-r", r"net\.ipv4\.(conf|ip_forward)"),
+        ("sysctl", "-a", "-r", r"net\.ipv[46]\.(conf|ip_forward)"),
     )
     return "\n".join(rig.lab.run(node, *argv) for argv in commands)

@@ -97,9 +97,10 @@ class Lab:
         watching.start()
         return bus, watching
 
-    def curl(self, pod: str, path: str) -> subprocess.CompletedProcess[str]:
+    def curl(self, pod: str, path: str, *, ipv6: bool = False) -> subprocess.CompletedProcess[str]:
         """One request from a pod to nginx, with the real curl."""
-        url = f"http://{webserver.ADDRESS}{path}"
+        host = f"[{topology.twin(webserver.ADDRESS)}]" if ipv6 else webserver.ADDRESS
+        url = f"http://{host}{path}"
         return processes.run(self.netns(pod), "curl", "-sS", "--max-time", "2", url)
 
     def log_tail(self, lines: int = 8) -> str:

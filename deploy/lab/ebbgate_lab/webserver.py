@@ -5,7 +5,7 @@ import time
 
 import msgspec
 
-from ebbgate_lab import processes
+from ebbgate_lab import processes, topology
 
 ADDRESS = "10.168.60.13"
 LOG_TIMEOUT_S = 2.0
@@ -70,6 +70,7 @@ http {{
   scgi_temp_path {folder}/scgi;
   server {{
     listen {ADDRESS}:80 backlog=4096;
+    listen [{topology.twin(ADDRESS)}]:80;
     location / {{ return 200 "hello $remote_addr\\n"; }}
   }}
 }}
