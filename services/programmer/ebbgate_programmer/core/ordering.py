@@ -220,7 +220,8 @@ def _asked(state: KernelState) -> set[PathKey]:
     groups: dict[int, set[int]] = {}
     for key, value in state.routes.items():
         groups.setdefault(key.set, set()).add(value.group)
-    return {PathKey(group, at.bucket) for at in state.endpoints.values() for group in groups.get(at.set, ())}
+    places = set(state.endpoints.values())
+    return {PathKey(group, at.bucket) for at in places for group in groups.get(at.set, ())}
 
 
 def _put(

@@ -299,8 +299,10 @@ def _(change: changes.Drop, kernel: Kernel) -> None:
 
 @_apply.register
 def _(change: changes.ForgetPods, kernel: Kernel) -> None:
-    before, after = decisions.Tables(change.before), decisions.Tables(change.after)
     found = conntrack.of_sources(change.pods)
+    if not found:
+        return
+    before, after = decisions.Tables(change.before), decisions.Tables(change.after)
     conntrack.remove(
         [entry for entry in found if not connections.survives(before, after, entry.source, entry.destination)]
     )
@@ -308,8 +310,10 @@ def _(change: changes.ForgetPods, kernel: Kernel) -> None:
 
 @_apply.register
 def _(change: changes.ForgetStale, kernel: Kernel) -> None:
-    tables = decisions.Tables(change.held)
     found = conntrack.of_sources(change.pods)
+    if not found:
+        return
+    tables = decisions.Tables(change.held)
     conntrack.remove(
         [
             entry
