@@ -30,6 +30,8 @@ def diff(
 
     `chains`: the static nft part whose signature is `desired.chains`.
     """
+    if desired == actual:
+        return []
     guarded = _guarded(desired, actual)
     stages = _Stages.of(desired, guarded)
     return [
