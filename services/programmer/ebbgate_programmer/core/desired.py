@@ -5,6 +5,7 @@ A row that doesn't decode is a Problem and stops nothing else; what depends on i
 can't be read counts as missing. Only sets and groups that local endpoints use are decoded at all.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -35,12 +36,12 @@ class Desired(msgspec.Struct, frozen=True, kw_only=True):
 def read(node: str, shared: scopes.Agreed, own: scopes.Agreed) -> Desired:
     """What `node` needs of the rows of both scopes."""
     problems: list[Problem] = []
-    by_kind = _by_kind(shared.rows, own.rows)
-    endpoints, blind = _decode(by_kind.get("plan.endpoint", {}), rows.Endpoint, problems)
-    egress, _ = _decode(by_kind.get("plan.egress", {}), rows.Egress, problems)
-    peers, _ = _decode(by_kind.get("plan.peer", {}), rows.Peer, problems)
-    cluster, _ = _decode(by_kind.get("plan.cluster", {}), rows.Cluster, problems)
-    sets = _sets(by_kind.get("plan.set", {}), {row.set for row in endpoints.values()}, problems)
+    scope = subjects.node_scope(node)
+    endpoints, blind = _decode(_under(f"{scope}.endpoint.", own), rows.Endpoint, problems)
+    egress, _ = _decode(_under(f"{scope}.egress.", own), rows.Egress, problems)
+    common = _common(shared)
+    problems += common.problems
+    sets = _sets(common.chunks, {row.set for row in endpoints.values()}, problems)
     return Desired(
         node=node,
         endpoints=tuple(row for _, row in sorted(endpoints.items())),
@@ -48,21 +49,41 @@ def read(node: str, shared: scopes.Agreed, own: scopes.Agreed) -> Desired:
         egress={int(_id(subject)): row for subject, row in sorted(egress.items())},
         sets=sets,
         groups=_groups(shared.rows, sets, problems),
-        peers=tuple(sorted({address for row in peers.values() for address in row.addresses})),
-        cluster=tuple(sorted({row.cidr for row in cluster.values()})),
+        peers=common.peers,
+        cluster=common.cluster,
         problems=tuple(problems),
     )
 
 
-def _by_kind(*held: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:
-    """Rows by what their subjects say; a subject nobody knows is left out, it may be a newer version's."""
-    kinds: dict[str, dict[str, bytes]] = {}
-    for rows_of_scope in held:
-        for subject, payload in rows_of_scope.items():
-            name = subjects.parse(subject)
-            if name is not None:
-                kinds.setdefault(name.kind, {})[subject] = payload
-    return kinds
+class _Common(msgspec.Struct, frozen=True, kw_only=True):
+    """What every node needs. `chunks`: set → its rows, undecoded."""
+
+    peers: tuple[str, ...]
+    cluster: tuple[str, ...]
+    chunks: Mapping[str, Mapping[str, bytes]]
+    problems: tuple[Problem, ...]
+
+
+@functools.lru_cache(maxsize=1)
+def _common(shared: scopes.Agreed) -> _Common:
+    """Kept until the shared rows change: there are thousands, and most changes are of a node's own rows."""
+    problems: list[Problem] = []
+    peers, _ = _decode(_under(f"{subjects.ALL_SCOPE}.peer.", shared), rows.Peer, problems)
+    cluster, _ = _decode(_under(f"{subjects.ALL_SCOPE}.cluster.", shared), rows.Cluster, problems)
+    chunks: dict[str, dict[str, bytes]] = {}
+    for subject, payload in _under(f"{subjects.ALL_SCOPE}.set.", shared).items():
+        chunks.setdefault(_set_id(subject), {})[subject] = payload
+    return _Common(
+        peers=tuple(sorted({address for row in peers.values() for address in row.addresses})),
+        cluster=tuple(sorted({row.cidr for row in cluster.values()})),
+        chunks=chunks,
+        problems=tuple(problems),
+    )
+
+
+def _under(prefix: str, agreed: scopes.Agreed) -> dict[str, bytes]:
+    """Rows of one kind. Of a kind that nobody asks for nothing is said: it may be a newer version's."""
+    return {subject: payload for subject, payload in agreed.rows.items() if subject.startswith(prefix)}
 
 
 def _decode(
@@ -95,14 +116,11 @@ def _read(subject: str, payload: bytes) -> tuple[object, str]:
 
 
 def _sets(
-    chunks: Mapping[str, bytes], wanted: set[str], problems: list[Problem]
+    chunks: Mapping[str, Mapping[str, bytes]], wanted: set[str], problems: list[Problem]
 ) -> dict[str, tuple[rows.Route, ...]]:
-    by_set: dict[str, dict[str, bytes]] = {}
-    for subject, payload in chunks.items():
-        by_set.setdefault(_set_id(subject), {})[subject] = payload
     sets: dict[str, tuple[rows.Route, ...]] = {}
-    for set_id in sorted(wanted & by_set.keys()):
-        decoded, unread = _decode(by_set[set_id], rows.Routes, problems)
+    for set_id in sorted(wanted & chunks.keys()):
+        decoded, unread = _decode(chunks[set_id], rows.Routes, problems)
         if not unread:
             routes = [route for row in decoded.values() for route in row.routes]
             sets[set_id] = tuple(sorted(routes, key=lambda route: route.cidr))

@@ -121,6 +121,10 @@ def elements_between(
     before: KernelState, after: KernelState
 ) -> tuple[tuple[Elements, ...], tuple[Elements, ...]]:
     """What must go out of the sets of `before` and what must come in, to make them those of `after`."""
+    # Pods that stay are left out before they are written as elements: there may be many, and few change.
+    common = before.covered & after.covered
+    before = msgspec.structs.replace(before, covered=before.covered - common)
+    after = msgspec.structs.replace(after, covered=after.covered - common)
     pairs = list(zip(elements(before), elements(after), strict=True))
     removed = [_without(old, new) for old, new in pairs]
     added = [_without(new, old) for old, new in pairs]

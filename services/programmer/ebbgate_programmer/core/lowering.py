@@ -6,7 +6,7 @@ the old one until endpoints have been moved over; a group keeps its id and its p
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -61,8 +61,11 @@ _ACTIONS = {
 
 def lower(desired: Desired, environment: Environment) -> Lowered:
     """Everything of ours that the kernel must hold for `desired`."""
-    set_ids = _set_ids(desired)
-    paths = _paths(desired)
+    contents = _contents(desired)
+    set_ids = {at: set_id(routes, at[1]) for at, routes in contents.items()}
+    # What of a lost set isn't known is wanted, and dropped.
+    wanted = [row for row in desired.endpoints if contents.get(_place(row), True)]
+    paths = _paths(desired, contents)
     egress = {slot: row.egress_ip for slot, row in desired.egress.items()}
     interfaces, unknown = _interfaces(desired.egress, environment.interfaces)
     leaving = uplinks.lower(interfaces, paths.values(), environment.ethernet)
@@ -72,16 +75,16 @@ def lower(desired: Desired, environment: Environment) -> Lowered:
         base,
         rules=base.rules | leaving.rules,
         ways=base.ways | leaving.ways,
-        covered=frozenset([*(row.ip for row in desired.endpoints if _wants(desired, row)), *desired.blind]),
+        covered=frozenset([*(row.ip for row in wanted), *desired.blind]),
         cluster=cluster,
         egress=egress,
         uplinks=leaving.classes,
         endpoints={
-            row.ip: EndpointValue(set_ids[row.set, addresses.family(row.ip)], row.bucket)
-            for row in desired.endpoints
-            if row.set in desired.sets and _wants(desired, row)
+            row.ip: EndpointValue(set_ids[_place(row)], row.bucket)
+            for row in wanted
+            if row.set in desired.sets
         },
-        routes=_routes(desired, set_ids),
+        routes=_routes(contents, set_ids),
         paths=paths,
         internal=cidrs.collapse([*cluster, *places.NEVER["ipv4"], *places.NEVER["ipv6"]]),
         sources=frozenset(egress.values()),
@@ -150,10 +153,21 @@ def program_name(object_hash: str) -> str:
     return f"{places.PROGRAM_PREFIX}{object_hash}"
 
 
-def _set_ids(desired: Desired) -> dict[tuple[str, str], int]:
-    """(set, family) → id in BPF. Families apart: ::/0 would be the longest prefix of any IPv4 address too."""
-    used = {(row.set, addresses.family(row.ip)) for row in desired.endpoints if row.set in desired.sets}
-    return {(name, family): set_id(_of_family(desired.sets[name], family), family) for name, family in used}
+Place = tuple[str, str]
+"""(set, family). Families apart: ::/0 would be the longest prefix of any IPv4 address too."""
+Contents = Mapping[Place, Sequence[rows.Route]]
+
+
+def _place(row: rows.Endpoint) -> Place:
+    return row.set, addresses.family(row.ip)
+
+
+def _contents(desired: Desired) -> Contents:
+    """The routes of each place that an endpoint is in. All that follows goes over these or over endpoints,
+    never over the one for each of the other: a node may have a thousand pods of a set of ten thousand routes.
+    """
+    used = {_place(row) for row in desired.endpoints if row.set in desired.sets}
+    return {(name, family): _of_family(desired.sets[name], family) for name, family in used}
 
 
 def set_id(routes: Iterable[rows.Route], family: str) -> int:
@@ -193,23 +207,26 @@ def _ways(program: str, families: Iterable[str]) -> frozenset[Way]:
     )
 
 
-def _routes(desired: Desired, set_ids: Mapping[tuple[str, str], int]) -> dict[RouteKey, RouteValue]:
+def _routes(contents: Contents, set_ids: Mapping[Place, int]) -> dict[RouteKey, RouteValue]:
     routes: dict[RouteKey, RouteValue] = {}
-    for (name, family), number in set_ids.items():
-        for route in _of_family(desired.sets[name], family):
-            group = group_id(route.group, family) if route.group else 0
-            key = RouteKey(number, *addresses.prefix(route.cidr))
-            routes[key] = RouteValue(_ACTIONS[route.action], group)
+    for place, of_place in contents.items():
+        groups = {uid: group_id(uid, place[1]) if uid else 0 for uid in {route.group for route in of_place}}
+        for route in of_place:
+            key = RouteKey(set_ids[place], *addresses.prefix(route.cidr))
+            routes[key] = RouteValue(_ACTIONS[route.action], groups[route.group])
     return routes
 
 
-def _paths(desired: Desired) -> dict[PathKey, PathValue]:
+def _paths(desired: Desired, contents: Contents) -> dict[PathKey, PathValue]:
     """Only of the (group, bucket) pairs that a local pod can ask for: a node has few of the plan's."""
+    steering = {
+        place: {route.group for route in routes if route.action is rows.Action.STEER}
+        for place, routes in contents.items()
+    }
     asked = {
-        (route.group, addresses.family(row.ip), row.bucket)
-        for row in desired.endpoints
-        for route in _of_family(desired.sets.get(row.set, ()), addresses.family(row.ip))
-        if route.action is rows.Action.STEER
+        (uid, place[1], bucket)
+        for place, bucket in {(_place(row), row.bucket) for row in desired.endpoints}
+        for uid in steering.get(place, ())
     }
     paths: dict[PathKey, PathValue] = {}
     for uid, family, bucket in asked:
@@ -248,14 +265,6 @@ def _interfaces(
         for name, row in sorted(unknown.items())
     ]
     return {slot: known[row.interface] for slot, row in egress.items() if row.interface in known}, problems
-
-
-def _wants(desired: Desired, row: rows.Endpoint) -> bool:
-    """Whether a policy wants traffic of this address' family; what of a lost set isn't known is wanted."""
-    routes = desired.sets.get(row.set)
-    if routes is None:
-        return True
-    return bool(_of_family(routes, addresses.family(row.ip)))
 
 
 def _lacking(desired: Desired) -> list[Problem]:

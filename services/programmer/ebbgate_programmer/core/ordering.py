@@ -30,6 +30,8 @@ def diff(
 
     `chains`: the static nft part whose signature is `desired.chains`.
     """
+    if desired == actual:
+        return []
     guarded = _guarded(desired, actual)
     stages = _Stages.of(desired, guarded)
     return [
@@ -220,7 +222,8 @@ def _asked(state: KernelState) -> set[PathKey]:
     groups: dict[int, set[int]] = {}
     for key, value in state.routes.items():
         groups.setdefault(key.set, set()).add(value.group)
-    return {PathKey(group, at.bucket) for at in state.endpoints.values() for group in groups.get(at.set, ())}
+    places = set(state.endpoints.values())
+    return {PathKey(group, at.bucket) for at in places for group in groups.get(at.set, ())}
 
 
 def _put(

@@ -15,8 +15,10 @@ from ebbgate_bus.contracts.reports import Problem
 from ebbgate_bus.contracts.rows import Commit
 
 
-class Agreed(msgspec.Struct, frozen=True):
-    """The rows of a scope as of `commit`, which had `sequence` and `headers`."""
+class Agreed(msgspec.Struct, frozen=True, eq=False):
+    """The rows of a scope as of `commit`, which had `sequence` and `headers`. One is only equal to itself, so
+    that what was made of many rows can be kept for as long as they stay.
+    """
 
     rows: Mapping[str, bytes]
     commit: Commit

@@ -10,6 +10,7 @@ import ipaddress
 
 from ebbgate_bus.contracts import rows, subjects
 from ebbgate_bus.contracts.message import Message
+from ebbgate_programmer.core import addresses
 
 
 def fault(name: subjects.Name, row: Message) -> str:
@@ -46,8 +47,12 @@ def _of_slot(text: str) -> str:
     return "" if in_range else f"{text!r} is not a slot"
 
 
-@functools.lru_cache(maxsize=65536)
 def _of_address(text: str) -> str:
+    return "" if addresses.is_ipv4(text) else _of_another(text)
+
+
+@functools.lru_cache(maxsize=4096)
+def _of_another(text: str) -> str:
     try:
         canonical = str(ipaddress.ip_address(text))
     except ValueError:

@@ -12,7 +12,8 @@ import os
 import pathlib
 import platform
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 BPF_FS_MAGIC = 0xCAFE4A11
 ATTR_SIZE = 128
@@ -133,6 +134,55 @@ def remove(descriptor: int, key: bytes) -> None:
             raise
 
 
+Pair = tuple[bytes, bytes]
+"""A key and its value."""
+
+
+def put_all(descriptor: int, pairs: Sequence[Pair]) -> list[tuple[int, str]]:
+    """Written in this order, each or not: places of those that the kernel wouldn't take, and why."""
+    refusals = []
+    for place in _left(_UPDATE_BATCH, descriptor, pairs):
+        try:
+            put(descriptor, *pairs[place])
+        except Refused as error:
+            refusals.append((place, str(error.strerror)))
+    return refusals
+
+
+def remove_all(descriptor: int, keys: Sequence[bytes]) -> None:
+    """Absent afterwards, taken out in this order; no error if they were."""
+    for place in _left(_DELETE_BATCH, descriptor, [(key, b"") for key in keys]):
+        remove(descriptor, keys[place])
+
+
+def _left(command: int, descriptor: int, pairs: Sequence[Pair]) -> Iterator[int]:
+    """Places of those that batches leave, each when it is its turn: the rest of a batch from the first one on
+    that the kernel refuses (E2BIG, ENOENT), or all of it where a kernel or a map knows no batches.
+    """
+    for start in range(0, len(pairs), BATCH):
+        chunk = pairs[start : start + BATCH]
+        yield from range(start + write_batch(command, descriptor, chunk), start + len(chunk))
+
+
+def write_batch(command: int, descriptor: int, pairs: Sequence[Pair]) -> int:
+    """How many were done, in order. Why the next one wasn't is told by doing it alone."""
+    keys, values = (ctypes.create_string_buffer(b"".join(parts)) for parts in zip(*pairs, strict=True))
+    addresses = (ctypes.addressof(keys), ctypes.addressof(values))
+    packed = struct.pack("=QQQQIIQQ", 0, 0, *addresses, len(pairs), descriptor, 0, 0)
+    attributes = ctypes.create_string_buffer(packed.ljust(ATTR_SIZE, b"\0"), ATTR_SIZE)
+    try:
+        call(command, attributes, "write to a map")
+    except Refused:
+        # Left as it was, the count says that nothing was begun: an entry refused is one less at least.
+        done = _count(attributes)
+        return done if done < len(pairs) else 0
+    return len(pairs)
+
+
+def _count(attributes: ctypes.Array[ctypes.c_char]) -> int:
+    return int(struct.unpack_from("=I", attributes, 32)[0])
+
+
 def look_up(descriptor: int, key: bytes, value_size: int) -> bytes:
     key_buffer, value_buffer = ctypes.create_string_buffer(key), ctypes.create_string_buffer(value_size)
     _element(_LOOKUP, descriptor, (ctypes.addressof(key_buffer), ctypes.addressof(value_buffer)))
@@ -144,26 +194,43 @@ def _element(command: int, descriptor: int, addresses: tuple[int, int]) -> None:
     call(command, struct.pack("=IIQQQ", descriptor, 0, *addresses, 0), f"{names[command]} a map")
 
 
-def entries(descriptor: int, *, copies: int = 1) -> dict[bytes, bytes]:
+class Dump(NamedTuple):
+    """All keys and all values of a map, each side by side: compared as it is, taken apart when it differs."""
+
+    keys: bytes
+    values: bytes
+    number: int
+
+    def pairs(self) -> Iterator[Pair]:
+        if self.number:
+            keys, values = (
+                struct.iter_unpack(f"{len(side) // self.number}s", side) for side in (self.keys, self.values)
+            )
+            yield from ((key, value) for (key,), (value,) in zip(keys, values, strict=True))
+
+
+def dump(descriptor: int, *, copies: int = 1) -> Dump:
     """All of a hash or LPM map, by batches. Not a snapshot: its one writer is who reads it.
 
     `copies`: how many values there are for a key, in a map with one for each CPU.
     """
     _, key_size, value_size, _ = map_form(descriptor)
-    value_size *= copies
-    found: dict[bytes, bytes] = {}
-    keys = ctypes.create_string_buffer(BATCH * key_size)
-    values = ctypes.create_string_buffer(BATCH * value_size)
+    sizes = (key_size, value_size * copies)
+    buffers = tuple(ctypes.create_string_buffer(BATCH * size) for size in sizes)
+    found: tuple[list[bytes], list[bytes]] = ([], [])
     # The cursor is opaque: 4 bytes for hash maps, a key for tries; as long as the longer is enough.
-    cursor, here = ctypes.create_string_buffer(max(key_size, 8)), 0
-    while True:
-        count, more = _batch(descriptor, (here, ctypes.addressof(cursor)), (keys, values))
-        for place in range(count):
-            key = keys.raw[place * key_size : (place + 1) * key_size]
-            found[key] = values.raw[place * value_size : (place + 1) * value_size]
-        if not more:
-            return found
-        here = ctypes.addressof(cursor)
+    cursor, here, total, more = ctypes.create_string_buffer(max(key_size, 8)), 0, 0, True
+    while more:
+        count, more = _batch(descriptor, (here, ctypes.addressof(cursor)), buffers)
+        for side, buffer, size in zip(found, buffers, sizes, strict=True):
+            side.append(ctypes.string_at(buffer, count * size))
+        total, here = total + count, ctypes.addressof(cursor)
+    return Dump(b"".join(found[0]), b"".join(found[1]), total)
+
+
+def entries(descriptor: int, *, copies: int = 1) -> dict[bytes, bytes]:
+    """As `dump`, taken apart."""
+    return dict(dump(descriptor, copies=copies).pairs())
 
 
 def _batch(
@@ -180,7 +247,7 @@ def _batch(
         if error.errno != errno.ENOENT:
             raise
         more = False
-    return int(struct.unpack_from("=I", attributes, 32)[0]), more
+    return _count(attributes), more
 
 
 def run_program(program: int, packet: bytes, context: bytes = b"") -> tuple[int, bytes, bytes]:

@@ -42,9 +42,9 @@ def of_sources(pods: Iterable[str]) -> list[Entry]:
     the kernel, several pods' are picked here out of one dump.
     """
     by_family: dict[int, set[bytes]] = {}
-    for pod in map(ipaddress.ip_address, pods):
-        family = socket.AF_INET if pod.version == 4 else socket.AF_INET6
-        by_family.setdefault(family, set()).add(pod.packed)
+    for pod in pods:
+        family = socket.AF_INET6 if ":" in pod else socket.AF_INET
+        by_family.setdefault(family, set()).add(netlink.packed(pod))
     return [entry for family, wanted in by_family.items() for entry in _of_sources(family, wanted)]
 
 

@@ -279,28 +279,24 @@ def _(change: changes.RemoveRule, kernel: Kernel) -> None:
 @_apply.register
 def _(change: changes.Put, kernel: Kernel) -> changes.Refusals:
     key, value = _PACK[change.map]
-    refusals = []
+    pairs = [(key(name), value(content)) for name, content in change.entries]
     with bpf.opened(kernel.pins.path(change.map.value)) as descriptor:
-        for name, content in change.entries:
-            try:
-                bpf.put(descriptor, key(name), value(content))
-            except bpf.Refused as error:
-                refusals.append((name, str(error.strerror)))
-    return tuple(refusals)
+        return tuple((change.entries[place][0], why) for place, why in bpf.put_all(descriptor, pairs))
 
 
 @_apply.register
 def _(change: changes.Drop, kernel: Kernel) -> None:
     key, _ = _PACK[change.map]
     with bpf.opened(kernel.pins.path(change.map.value)) as descriptor:
-        for name in change.keys:
-            bpf.remove(descriptor, key(name))
+        bpf.remove_all(descriptor, [key(name) for name in change.keys])
 
 
 @_apply.register
 def _(change: changes.ForgetPods, kernel: Kernel) -> None:
-    before, after = decisions.Tables(change.before), decisions.Tables(change.after)
     found = conntrack.of_sources(change.pods)
+    if not found:
+        return
+    before, after = decisions.Tables(change.before), decisions.Tables(change.after)
     conntrack.remove(
         [entry for entry in found if not connections.survives(before, after, entry.source, entry.destination)]
     )
@@ -308,8 +304,10 @@ def _(change: changes.ForgetPods, kernel: Kernel) -> None:
 
 @_apply.register
 def _(change: changes.ForgetStale, kernel: Kernel) -> None:
-    tables = decisions.Tables(change.held)
     found = conntrack.of_sources(change.pods)
+    if not found:
+        return
+    tables = decisions.Tables(change.held)
     conntrack.remove(
         [
             entry

@@ -97,5 +97,9 @@ def number(value: bytes | None) -> int:
     return int(struct.unpack({1: "=B", 2: "=H", 4: "=I"}[len(value)], value)[0])
 
 
+def packed(address: str) -> bytes:
+    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+
+
 def text(value: bytes | None) -> str:
     return (value or b"").rstrip(b"\0").decode()
