@@ -22,9 +22,11 @@ BATCH = 4096
 _SYSCALLS = {"x86_64": 321, "aarch64": 280}
 _LOOKUP, _UPDATE, _DELETE, _NEXT_KEY = 1, 2, 3, 4
 _OBJ_PIN, _OBJ_GET, _TEST_RUN = 6, 7, 10
-_INFO_BY_FD = 15
+_INFO_BY_FD, _PROG_QUERY = 15, 16
 _LOOKUP_BATCH, _UPDATE_BATCH, _DELETE_BATCH = 24, 26, 27
 _LINK_CREATE, _LINK_UPDATE = 28, 29
+_ENOTSUPP = 524
+"""The kernel's own: this kind of map doesn't know this command."""
 
 TCX_INGRESS, TCX_EGRESS = 46, 47
 
@@ -107,6 +109,17 @@ def link_target(descriptor: int) -> tuple[int, int, int]:
     return program, index, kind
 
 
+def has_tcx() -> bool:
+    """Whether this kernel attaches by tcx: asked about a device that doesn't exist, one without refuses the
+    question itself.
+    """
+    try:
+        call(_PROG_QUERY, struct.pack("=II", 0, TCX_INGRESS), "ask for tcx")
+    except Refused as error:
+        return error.errno != errno.EINVAL
+    return True
+
+
 def create_link(program: int, index: int, attach_type: int) -> int:
     """A tcx link (kernel 6.6); its descriptor keeps it until it is pinned."""
     attributes = struct.pack("=IIII", program, index, attach_type, 0)
@@ -140,17 +153,44 @@ def look_up(descriptor: int, key: bytes, value_size: int) -> bytes:
 
 
 def _element(command: int, descriptor: int, addresses: tuple[int, int]) -> None:
-    names = {_LOOKUP: "look up in", _UPDATE: "write to", _DELETE: "remove from"}
+    names = {_NEXT_KEY: "walk", _LOOKUP: "look up in", _UPDATE: "write to", _DELETE: "remove from"}
     call(command, struct.pack("=IIQQQ", descriptor, 0, *addresses, 0), f"{names[command]} a map")
 
 
 def entries(descriptor: int, *, copies: int = 1) -> dict[bytes, bytes]:
-    """All of a hash or LPM map, by batches. Not a snapshot: its one writer is who reads it.
+    """All of a hash or LPM map. Not a snapshot: its one writer is who reads it.
 
-    `copies`: how many values there are for a key, in a map with one for each CPU.
+    `copies`: how many values there are for a key, in a map with one for each CPU. By batches, as that is far
+    faster than one by one; but LPM maps can't before 5.13.
     """
     _, key_size, value_size, _ = map_form(descriptor)
-    value_size *= copies
+    sizes = key_size, value_size * copies
+    try:
+        return _in_batches(descriptor, sizes)
+    except Refused as error:
+        if error.errno != _ENOTSUPP:
+            raise
+        return dict(_one_by_one(descriptor, sizes))
+
+
+def _one_by_one(descriptor: int, sizes: tuple[int, int]) -> Iterator[tuple[bytes, bytes]]:
+    key_size, value_size = sizes
+    key, following = ctypes.create_string_buffer(key_size), ctypes.create_string_buffer(key_size)
+    here = 0
+    while True:
+        try:
+            _element(_NEXT_KEY, descriptor, (here, ctypes.addressof(following)))
+        except Refused as error:
+            if error.errno != errno.ENOENT:
+                raise
+            return
+        yield following.raw, look_up(descriptor, following.raw, value_size)
+        ctypes.memmove(key, following, key_size)
+        here = ctypes.addressof(key)
+
+
+def _in_batches(descriptor: int, sizes: tuple[int, int]) -> dict[bytes, bytes]:
+    key_size, value_size = sizes
     found: dict[bytes, bytes] = {}
     keys = ctypes.create_string_buffer(BATCH * key_size)
     values = ctypes.create_string_buffer(BATCH * value_size)
