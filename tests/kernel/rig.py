@@ -28,7 +28,9 @@ BPFFS = pathlib.Path("/sys/fs/bpf")
 URL = "nats://10.168.60.10:4222"
 SITE = "http://10.168.60.13/"
 SITE6 = f"http://[{topology.twin('10.168.60.13')}]/"
-DEADLINE_S = 15.0
+PATIENCE = int(os.environ.get("EBBGATE_PATIENCE", "1"))
+"""How many times longer everything may take: an emulated machine is slow."""
+DEADLINE_S = 15.0 * PATIENCE
 NODES = ("node1", "node2")
 SLOT = 77
 
@@ -235,7 +237,7 @@ class Rig:
 
     def curl(self, pod: str, *, seconds: int = 3, site: str = SITE) -> str:
         """The address that nginx saw, or empty if there was no answer."""
-        return self.lab.run(pod, "curl", "-s", "-m", str(seconds), site, check=False)
+        return self.lab.run(pod, "curl", "-s", "-m", str(seconds * PATIENCE), site, check=False)
 
     def converse(self, pod: str) -> subprocess.Popen[bytes]:
         """One connection from `pod` that goes on until it breaks; `said(pod)` is what nginx saw."""

@@ -7,6 +7,7 @@ import pathlib
 import struct
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -249,6 +250,25 @@ def test_what_is_dropped_is_counted_by_reason_and_policy_and_told(
     assert gained == {"drop_no_endpoint": 1, "drop_no_egress_ip": 1, "drop_no_path": 1}
     of_group = (lowering.group_id("uid-2", "ipv4"), layout.COUNTERS.index("drop_no_egress_ip"))
     assert counted.groups[of_group].packets >= 1
+
+
+@pytest.mark.parametrize("name", ["route", "cluster", "endpoint", "traffic"])
+def test_a_map_that_an_older_kernel_reads_in_no_batches_is_read_one_by_one(
+    loaded: kernel.Kernel, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    original, lookup_batch, unsupported = bpf.call, 24, 524
+
+    def older(command: int, *arguments: Any) -> int:
+        if command == lookup_batch:
+            raise bpf.Refused(unsupported, "no batches here")
+        return original(command, *arguments)
+
+    with bpf.opened(loaded.pins.path(name)) as descriptor:
+        copies = (os.cpu_count() or 1) if name == "traffic" else 1
+        wanted = bpf.entries(descriptor, copies=copies)
+        monkeypatch.setattr(bpf, "call", older)
+        assert bpf.entries(descriptor, copies=copies) == wanted
+        assert wanted
 
 
 _TWINS = {

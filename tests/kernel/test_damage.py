@@ -14,7 +14,7 @@ from tests.kernel import rig as rigs
 
 EGRESS_IP = "10.168.60.100"
 TRIES = 3
-REPAIR_S = 20.0
+REPAIR_S = 20.0 * rigs.PATIENCE
 
 _WITNESS = "".join(
     f"""

@@ -84,19 +84,22 @@ def test_on_paper() -> None:
     assert msgspec.json.decode(diagnosis.as_json(said), type=list[Finding]) == said
 
 
-@pytest.mark.parametrize(("version", "severity"), [((6, 6), None), ((6, 5), PROBLEM), ((), PROBLEM)])
+@pytest.mark.parametrize(
+    ("version", "severity"), [((6, 6), None), ((5, 10), None), ((5, 9), PROBLEM), ((), PROBLEM)]
+)
 def test_kernel(version: tuple[int, ...], severity: Severity | None) -> None:
     assert judged(version=version) == ([("kernel", severity)] if severity else [])
 
 
 def test_kernel_options_count_where_they_are_known() -> None:
-    all_ = dict.fromkeys(diagnosis.NEEDED, "y")
+    all_ = dict.fromkeys((*diagnosis.NEEDED, *diagnosis.BY_TCX), "y")
     assert judged(options=all_) == []
+    assert "CONFIG_NET_CLS_BPF" in one(options=all_, version=(6, 1)).seen
     assert "CONFIG_VXLAN" in one(options={name: "m" for name in all_ if name != "VXLAN"}).seen
 
 
 def test_what_is_missing_and_what_was_not_read() -> None:
-    assert one(lacks=("kernel 6.6 or newer", "capability CAP_BPF")).check == "needs"
+    assert one(lacks=("kernel 5.10 or newer", "capability CAP_BPF")).check == "needs"
     assert (one(unread=("nftables (no)",)).check, one(unread=("x",)).severity) == ("reading", WARNING)
 
 

@@ -41,5 +41,5 @@ def _kernel() -> Iterator[str]:
     if not pathlib.Path("/sys/kernel/btf/vmlinux").exists():
         yield "a kernel with BTF (CONFIG_DEBUG_INFO_BTF)"
     major, minor = (int(part) for part in os.uname().release.split(".")[:2])
-    if (major, minor) < (6, 6):
-        yield f"Linux 6.6 or newer, for tcx links (this is {os.uname().release})"
+    if (major, minor) < (5, 10):
+        yield f"Linux 5.10 or newer (this is {os.uname().release})"

@@ -3,10 +3,11 @@
  * Where a packet goes. nftables says who is asked at all and does NAT; these programs only look up.
  *
  * classify  lwt_in, on the route that nft's mark RECLASS leads to: sets the final mark, or drops
- * encap     tcx egress of ebbgate0: says which gateway and slot the tunnel packet is for, or drops
- * decap     tcx ingress of ebbgate0: refuses strangers, turns the tunnel's VNI into the slot's mark
- * guard     tcx egress of the uplinks: what got there past nftables doesn't leave
+ * encap     egress of ebbgate0: says which gateway and slot the tunnel packet is for, or drops
+ * decap     ingress of ebbgate0: refuses strangers, turns the tunnel's VNI into the slot's mark
+ * guard     egress of the uplinks: what got there past nftables doesn't leave
  *
+ * The last three are attached by tcx, or as filters under clsact (ebbgate_programmer/io/attachments.py).
  * Whatever isn't found is dropped (fail closed): no packet leaves here with an address nobody chose.
  */
 #include <stddef.h>
@@ -22,11 +23,16 @@
 
 #include "ebbgate.h"
 
-/* From linux/bpf.h of kernel 6.6: older headers lack it. */
+/* TCX_NEXT and TCX_DROP of kernel 6.6; a filter under clsact understands the same as TC_ACT_UNSPEC and _SHOT.
+ */
 #define EBB_TCX_NEXT -1
 #define EBB_TCX_DROP 2
-#define OUTER_TTL    64
-#define SECOND_NS    1000000000
+
+/* As much of the struct as every kernel takes: before 6.0 it ends before the local address. */
+#define TUNNEL_KEY_BYTES offsetof(struct bpf_tunnel_key, tunnel_label)
+
+#define OUTER_TTL 64
+#define SECOND_NS 1000000000
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -364,7 +370,7 @@ static __always_inline int send_to(struct __sk_buff *skb, struct address *remote
 		__builtin_memcpy(key.remote_ipv6, remote, sizeof(*remote));
 		flags = BPF_F_TUNINFO_IPV6;
 	}
-	if (bpf_skb_set_tunnel_key(skb, &key, sizeof(key), flags))
+	if (bpf_skb_set_tunnel_key(skb, &key, TUNNEL_KEY_BYTES, flags))
 		return EBB_TCX_DROP;
 	skb->mark = 0;
 	return EBB_TCX_NEXT;
@@ -457,11 +463,11 @@ static __always_inline int arrive(struct __sk_buff *skb, __u32 vni, struct addre
 /* Whether the packet came by a tunnel, and from where. */
 static __always_inline bool sender(struct __sk_buff *skb, struct bpf_tunnel_key *key, struct address *from)
 {
-	if (!bpf_skb_get_tunnel_key(skb, key, sizeof(*key), 0)) {
+	if (!bpf_skb_get_tunnel_key(skb, key, TUNNEL_KEY_BYTES, 0)) {
 		map_v4(from, bpf_htonl(key->remote_ipv4));
 		return true;
 	}
-	if (bpf_skb_get_tunnel_key(skb, key, sizeof(*key), BPF_F_TUNINFO_IPV6))
+	if (bpf_skb_get_tunnel_key(skb, key, TUNNEL_KEY_BYTES, BPF_F_TUNINFO_IPV6))
 		return false;
 	__builtin_memcpy(from, key->remote_ipv6, sizeof(*from));
 	return true;

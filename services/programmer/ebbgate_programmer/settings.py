@@ -21,6 +21,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     bpf_object: pathlib.Path
     port: int
     resync_s: float
+    attach: str = places.AUTO
     as_json: bool = False
 
 
@@ -61,6 +62,7 @@ def parse(arguments: list[str]) -> Settings:
         bpf_object=pathlib.Path(found.bpf_object),
         port=found.port,
         resync_s=found.resync,
+        attach=found.attach,
         as_json=getattr(found, "output", "text") == "json",
     )
 
@@ -73,6 +75,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bpf-object", default=environment("EBBGATE_BPF_OBJECT", "build/bpf/ebbgate.bpf.o"))
     parser.add_argument("--port", type=int, default=int(environment("EBBGATE_PORT", str(places.PORT))))
     parser.add_argument("--resync", type=float, default=float(environment("EBBGATE_RESYNC", "10")))
+    parser.add_argument(
+        "--attach",
+        choices=(places.AUTO, places.TCX, places.CLSACT),
+        default=environment("EBBGATE_ATTACH", places.AUTO),
+        help="how BPF programs are attached to devices: by tcx links (Linux 6.6), by filters under a clsact "
+        "qdisc (any Linux), or auto: by tcx if the kernel has it; EBBGATE_ATTACH",
+    )
 
 
 def _default_pin_path(node: str) -> str:

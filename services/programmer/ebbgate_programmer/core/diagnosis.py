@@ -12,13 +12,16 @@ import msgspec
 from ebbgate_programmer.core import belongings, lowering, places, strangers
 from ebbgate_programmer.core.symptoms import Answer, Facts, Finding, Severity
 
-KERNEL = (6, 6)
-"""tcx links."""
+KERNEL = (5, 10)
+"""As `check` has it."""
+_TCX = (6, 6)
 NEEDED = (
-    "BPF_SYSCALL", "LWTUNNEL_BPF", "VXLAN", "NET_XGRESS", "NF_TABLES", "NFT_CT", "NFT_NAT", "NFT_FIB",
+    "BPF_SYSCALL", "LWTUNNEL_BPF", "VXLAN", "NF_TABLES", "NFT_CT", "NFT_NAT", "NFT_FIB",
     "NF_CONNTRACK_MARK", "NF_CT_NETLINK", "IP_MULTIPLE_TABLES",
 )  # fmt: skip
 """Build options without which a part of the data plane isn't there."""
+BY_TCX, BY_CLSACT = ("NET_XGRESS",), ("NET_CLS_ACT", "NET_CLS_BPF", "NET_SCH_INGRESS")
+"""And those for attaching programs, by the kernel's age."""
 _STRICT = "1"
 _FULL, _NEARLY_FULL = 0.95, 0.75
 _IPV6_MIN_MTU = 1280
@@ -59,17 +62,26 @@ def dotted(path: str) -> str:
 
 
 def _kernel(facts: Facts) -> Iterator[Finding]:
-    """version       6.6 or newer   older, or unknown
-    fine           problem: tcx, at which our programs are attached, isn't there
+    """version       5.10 or newer   older, or unknown
+    fine            problem
     """
     if facts.version < KERNEL:
         wanted = ".".join(map(str, KERNEL))
-        seen = f"kernel {facts.release or 'unknown'}: tcx, at which programs are attached, came with {wanted}"
+        seen = f"kernel {facts.release or 'unknown'}: parts of BPF that Ebbgate needs came later"
         yield Finding("kernel", Severity.PROBLEM, seen, f"boot a kernel of version {wanted} or newer")
-    missing = [name for name in NEEDED if facts.options and name not in facts.options]
+    needed = (*NEEDED, *(BY_TCX if _has_tcx(facts) else BY_CLSACT))
+    missing = [name for name in needed if facts.options and name not in facts.options]
     if missing:
         seen = f"the kernel was built without {', '.join(f'CONFIG_{name}' for name in missing)}"
         yield Finding("kernel", Severity.PROBLEM, seen, "use the distribution's own kernel, or set these")
+
+
+def _has_tcx(facts: Facts) -> bool:
+    return facts.version >= _TCX
+
+
+def _kernel_fine(facts: Facts) -> str:
+    return f"{facts.release}; programs are attached by {'tcx' if _has_tcx(facts) else 'filters under clsact'}"
 
 
 def _needs(facts: Facts) -> Iterator[Finding]:
@@ -242,7 +254,7 @@ def _nothing(_: Facts) -> Iterator[Finding]:
 
 
 CHECKS: tuple[tuple[str, Check, Callable[[Facts], str]], ...] = (
-    ("kernel", _kernel, lambda facts: f"{facts.release}; tcx is there"),
+    ("kernel", _kernel, _kernel_fine),
     ("needs", _needs, lambda _: "capabilities, bpf filesystem, nft, libbpf and BPF object are there"),
     ("reading", _reading, lambda _: "everything could be read"),
     (

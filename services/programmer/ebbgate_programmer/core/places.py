@@ -30,6 +30,11 @@ ZONE: Final = 40960
 """First of conntrack's zones that are ours, one for each slot; others count theirs up from 1."""
 ROUTE_PROTOCOL: Final = 219
 """rtm_protocol of our routes: one that neither the kernel nor iproute2 has a name for."""
+AUTO, TCX, CLSACT = "auto", "tcx", "clsact"
+"""How programs are attached to devices; auto: as the kernel can."""
+FILTER_PRIORITY: Final = 1921
+FILTER_HANDLE: Final = 0x1921
+"""Of filters under clsact: before those whose priority the kernel chose, from 49152 downwards."""
 PROGRAM_PREFIX: Final = "ebbgate-"
 RP_FILTER_LOOSE: Final = "2"
 TUNNEL_OVERHEAD: Final = {"ipv4": 50, "ipv6": 70}

@@ -23,9 +23,11 @@ BATCH = 4096
 _SYSCALLS = {"x86_64": 321, "aarch64": 280}
 _LOOKUP, _UPDATE, _DELETE, _NEXT_KEY = 1, 2, 3, 4
 _OBJ_PIN, _OBJ_GET, _TEST_RUN = 6, 7, 10
-_INFO_BY_FD = 15
+_INFO_BY_FD, _PROG_QUERY = 15, 16
 _LOOKUP_BATCH, _UPDATE_BATCH, _DELETE_BATCH = 24, 26, 27
 _LINK_CREATE, _LINK_UPDATE = 28, 29
+_ENOTSUPP = 524
+"""The kernel's own: this kind of map doesn't know this command."""
 
 TCX_INGRESS, TCX_EGRESS = 46, 47
 
@@ -106,6 +108,17 @@ def link_target(descriptor: int) -> tuple[int, int, int]:
     """Program id, interface index (0 once the device is gone) and attach type of a tcx link."""
     _, _, program, _, index, kind = struct.unpack_from("=IIIIII", info(descriptor, 24, "a link"))
     return program, index, kind
+
+
+def has_tcx() -> bool:
+    """Whether this kernel attaches by tcx: asked about a device that doesn't exist, one without refuses the
+    question itself.
+    """
+    try:
+        call(_PROG_QUERY, struct.pack("=II", 0, TCX_INGRESS), "ask for tcx")
+    except Refused as error:
+        return error.errno != errno.EINVAL
+    return True
 
 
 def create_link(program: int, index: int, attach_type: int) -> int:
@@ -190,7 +203,7 @@ def look_up(descriptor: int, key: bytes, value_size: int) -> bytes:
 
 
 def _element(command: int, descriptor: int, addresses: tuple[int, int]) -> None:
-    names = {_LOOKUP: "look up in", _UPDATE: "write to", _DELETE: "remove from"}
+    names = {_NEXT_KEY: "walk", _LOOKUP: "look up in", _UPDATE: "write to", _DELETE: "remove from"}
     call(command, struct.pack("=IIQQQ", descriptor, 0, *addresses, 0), f"{names[command]} a map")
 
 
@@ -209,28 +222,62 @@ class Dump(NamedTuple):
             yield from ((key, value) for (key,), (value,) in zip(keys, values, strict=True))
 
 
-def dump(descriptor: int, *, copies: int = 1) -> Dump:
-    """All of a hash or LPM map, by batches. Not a snapshot: its one writer is who reads it.
+def entries(descriptor: int, *, copies: int = 1) -> dict[bytes, bytes]:
+    """As `dump`, taken apart."""
+    return dict(dump(descriptor, copies=copies).pairs())
 
-    `copies`: how many values there are for a key, in a map with one for each CPU.
+
+def dump(descriptor: int, *, copies: int = 1) -> Dump:
+    """All of a hash or LPM map. Not a snapshot: its one writer is who reads it.
+
+    `copies`: how many values there are for a key, in a map with one for each CPU. By batches, as that is far
+    faster than one by one; but LPM maps can't before 5.13.
     """
     _, key_size, value_size, _ = map_form(descriptor)
     sizes = (key_size, value_size * copies)
+    try:
+        return _in_batches(descriptor, sizes)
+    except Refused as error:
+        if error.errno != _ENOTSUPP:
+            raise
+        return _one_by_one(descriptor, sizes)
+
+
+def _one_by_one(descriptor: int, sizes: tuple[int, int]) -> Dump:
+    key_size, value_size = sizes
+    following = ctypes.create_string_buffer(key_size)
+    found: tuple[list[bytes], list[bytes]] = ([], [])
+    key = b""
+    while _has_next(descriptor, key, following):
+        key = following.raw
+        found[0].append(key)
+        found[1].append(look_up(descriptor, key, value_size))
+    return Dump(b"".join(found[0]), b"".join(found[1]), len(found[0]))
+
+
+def _has_next(descriptor: int, key: bytes, following: ctypes.Array[ctypes.c_char]) -> bool:
+    """Whether there is a key after `key` (empty: any), and it in `following`."""
+    here = ctypes.create_string_buffer(key, len(key)) if key else None
+    try:
+        _element(_NEXT_KEY, descriptor, (ctypes.addressof(here) if here else 0, ctypes.addressof(following)))
+    except Refused as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return False
+    return True
+
+
+def _in_batches(descriptor: int, sizes: tuple[int, int]) -> Dump:
     buffers = tuple(ctypes.create_string_buffer(BATCH * size) for size in sizes)
     found: tuple[list[bytes], list[bytes]] = ([], [])
     # The cursor is opaque: 4 bytes for hash maps, a key for tries; as long as the longer is enough.
-    cursor, here, total, more = ctypes.create_string_buffer(max(key_size, 8)), 0, 0, True
+    cursor, here, total, more = ctypes.create_string_buffer(max(sizes[0], 8)), 0, 0, True
     while more:
         count, more = _batch(descriptor, (here, ctypes.addressof(cursor)), buffers)
         for side, buffer, size in zip(found, buffers, sizes, strict=True):
             side.append(ctypes.string_at(buffer, count * size))
         total, here = total + count, ctypes.addressof(cursor)
     return Dump(b"".join(found[0]), b"".join(found[1]), total)
-
-
-def entries(descriptor: int, *, copies: int = 1) -> dict[bytes, bytes]:
-    """As `dump`, taken apart."""
-    return dict(dump(descriptor, copies=copies).pairs())
 
 
 def _batch(

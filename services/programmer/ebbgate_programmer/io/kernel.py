@@ -26,6 +26,7 @@ from ebbgate_programmer.core import (
     traffic,
 )
 from ebbgate_programmer.io import (
+    attachments,
     bpf,
     conntrack,
     counts,
@@ -59,10 +60,13 @@ class Refused(Exception):
 
 
 class Kernel:
-    """In the network namespace of the thread that made it, and only to be used by that thread."""
+    """In the network namespace of the thread that made it, and only to be used by that thread. `attach`: as
+    the setting.
+    """
 
-    def __init__(self, pin_path: pathlib.Path, source: pathlib.Path) -> None:
+    def __init__(self, pin_path: pathlib.Path, source: pathlib.Path, attach: str = places.AUTO) -> None:
         self.pins = objects.Pins(pin_path)
+        self.attachments = attachments.Attachments(self.pins, attach)
         self.source = source
         self.network = network.Network()
         self._guards: dict[str, int] = {}
@@ -85,9 +89,9 @@ class Kernel:
         return kernelstate.KernelState(
             device=self.network.read_device(),
             loaded=loaded,
-            programs=loaded if self.pins.are_attached(self.network.index()) else "",
+            programs=loaded if self.attachments.is_attached(self.network.index()) else "",
             others=self.pins.others(),
-            guarded=frozenset(filter(None, map(self.network.name, self.pins.guarded()))),
+            guarded=frozenset(filter(None, map(self.network.name, self.attachments.guarded()))),
             sysctls={path: sysctls.read(path) for path in settings},
             rules=self.network.read_rules(),
             ways=self.network.read_ways(),
@@ -148,6 +152,7 @@ class Kernel:
             self.network.remove_rule(rule)
         self.network.remove_ways()
         self.network.remove_device()
+        self.attachments.remove()
         self.pins.remove()
         nft.remove()
 
@@ -232,7 +237,7 @@ def _(change: changes.LoadPrograms, kernel: Kernel) -> None:
 
 @_apply.register
 def _(change: changes.AttachPrograms, kernel: Kernel) -> None:
-    objects.attach(kernel.pins, kernel.network.index())
+    kernel.attachments.attach(kernel.network.index())
 
 
 @_apply.register
@@ -242,7 +247,7 @@ def _(change: changes.RemoveLayouts, kernel: Kernel) -> None:
 
 @_apply.register
 def _(change: changes.SetGuards, kernel: Kernel) -> None:
-    objects.guard(kernel.pins, filter(None, map(kernel.network.index, change.interfaces)))
+    kernel.attachments.guard(filter(None, map(kernel.network.index, change.interfaces)))
 
 
 @_apply.register

@@ -46,9 +46,9 @@ def dump(protocol: int, kind: int, body: bytes) -> Iterator[bytes]:
                 yield payload
 
 
-def ask(channel: socket.socket, kind: int, body: bytes) -> int:
+def ask(channel: socket.socket, kind: int, body: bytes, *, flags: int = 0) -> int:
     """Sends a request that is only acknowledged; 0, or the error's number."""
-    channel.send(message(kind, REQUEST | ACK, body))
+    channel.send(message(kind, REQUEST | ACK | flags, body))
     for answer, payload in messages(channel.recv(_BUFFER)):
         if answer == ERROR:
             return -int(struct.unpack_from("=i", payload)[0])

@@ -1,4 +1,4 @@
-"""The BPF object: loaded by libbpf, its maps and programs pinned, its programs attached.
+"""The BPF object: loaded by libbpf, its maps and programs pinned. `attachments` puts them in place.
 
 Pins live under `<pin path>/v<layout>/`: maps by name, programs by `<name>`, links by `<name>_link`. They and
 the links outlive the programmer, which is what keeps traffic going while it isn't there. An existing map is
@@ -38,8 +38,6 @@ _SIZES = {
 MAPS = tuple(_SIZES)
 PROGRAMS = ("encap", "decap", "classify", "guard")
 """In the order of their ids in `meta`."""
-_LINKS = {"encap": bpf.TCX_EGRESS, "decap": bpf.TCX_INGRESS}
-_GUARD = "guard"
 _KEY_0 = b"\0\0\0\0"
 _PRINT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 
@@ -75,10 +73,10 @@ class Pins:
 
     def guard_link(self, index: int) -> pathlib.Path:
         """By index: bpffs takes no dots, and names of interfaces may hold some."""
-        return self.link(f"{_GUARD}_{index}")
+        return self.link(f"guard_{index}")
 
     def guard_links(self) -> list[pathlib.Path]:
-        return sorted(self.directory.glob(f"{_GUARD}_*_link"))
+        return sorted(self.directory.glob("guard_*_link"))
 
     def have_maps(self) -> bool:
         return all(self.path(name).exists() for name in MAPS)
@@ -95,6 +93,10 @@ class Pins:
     def others(self) -> frozenset[str]:
         """Names of the folders of other layouts."""
         return frozenset(each.name for each in self.root.glob("v*") if each != self.directory)
+
+    def elsewhere(self, name: str) -> list[pathlib.Path]:
+        """Where other layouts would have this pin."""
+        return [self.root / other / name for other in sorted(self.others())]
 
     def _sizes(self, name: str) -> tuple[int, int]:
         with bpf.opened(self.path(name)) as descriptor:
@@ -116,40 +118,16 @@ class Pins:
             return ""
         ids, number = self.meta()
         try:
-            pinned = [self._pinned_id(name) for name in PROGRAMS]
+            pinned = [self.program_id(name) for name in PROGRAMS]
         except bpf.Refused as error:
             if error.errno != errno.ENOENT:
                 raise
             return ""
         return f"{number:016x}" if pinned == ids else ""
 
-    def are_attached(self, index: int) -> bool:
-        """Whether the pinned programs are attached to device `index`, where they belong there."""
-        try:
-            return all(
-                self._target(self.link(name)) == (self._pinned_id(name), index, attach_type)
-                for name, attach_type in _LINKS.items()
-            )
-        except bpf.Refused as error:
-            if error.errno != errno.ENOENT:
-                raise
-            return False
-
-    def guarded(self) -> frozenset[int]:
-        """Indexes of the interfaces that the pinned guard is attached to."""
-        if not self.path(_GUARD).exists():
-            return frozenset()
-        number = self._pinned_id(_GUARD)
-        targets = map(self._target, self.guard_links())
-        return frozenset(index for program, index, _ in targets if program == number and index)
-
-    def _pinned_id(self, name: str) -> int:
+    def program_id(self, name: str) -> int:
         with bpf.opened(self.path(name)) as descriptor:
             return bpf.program_id(descriptor)
-
-    def _target(self, pinned: pathlib.Path) -> tuple[int, int, int]:
-        with bpf.opened(pinned) as descriptor:
-            return bpf.link_target(descriptor)
 
     def remove(self) -> None:
         """Every pin of ours, of this layout and others; with them maps, links and programs."""
@@ -194,50 +172,6 @@ def _carry_over(pins: Pins, name: str) -> None:
             if bpf.map_form(source)[:3] == bpf.map_form(target)[:3]:
                 for key, value in bpf.entries(source).items():
                     bpf.put(target, key, value)
-
-
-def attach(pins: Pins, index: int) -> None:
-    """The pinned programs, in place on device `index`; new ones replace old ones in their links."""
-    for name, attach_type in _LINKS.items():
-        with bpf.opened(pins.path(name)) as program:
-            _attach(pins, pins.link(name), program, (index, attach_type))
-
-
-def guard(pins: Pins, indexes: Iterable[int]) -> None:
-    """The pinned guard is attached to these interfaces, and to no others."""
-    wanted = {pins.guard_link(index): index for index in indexes}
-    with bpf.opened(pins.path(_GUARD)) as program:
-        for pinned, index in wanted.items():
-            _attach(pins, pinned, program, (index, bpf.TCX_EGRESS))
-    for pinned in pins.guard_links():
-        if pinned not in wanted:
-            pinned.unlink()
-
-
-def _attach(pins: Pins, pinned: pathlib.Path, program: int, target: tuple[int, int]) -> None:
-    """Into the link that is there, be it another layout's: no packet goes between."""
-    for place in (pinned, *(pins.root / other / pinned.name for other in sorted(pins.others()))):
-        if place.exists() and _exchange(place, program, target):
-            if place != pinned:
-                with bpf.opened(place) as link:
-                    bpf.pin(link, pinned)
-                place.unlink()
-            return
-    # Its device is gone: the kernel let go of it, only the pin is left.
-    pinned.unlink(missing_ok=True)
-    link = bpf.create_link(program, *target)
-    try:
-        bpf.pin(link, pinned)
-    finally:
-        os.close(link)
-
-
-def _exchange(pinned: pathlib.Path, program: int, target: tuple[int, int]) -> bool:
-    with bpf.opened(pinned) as link:
-        if bpf.link_target(link)[1:] != target:
-            return False
-        bpf.update_link(link, program)
-        return True
 
 
 def _load(pins: Pins, source: pathlib.Path) -> dict[str, int]:
