@@ -68,9 +68,10 @@ class Programmer:
                 tasks.create_task(self._telling.drops_for_ever())
                 tasks.create_task(service.keep_beating(self._bus, service="programmer", name=self._node))
         finally:
-            self._hints.close()
+            # A pass that is under way still drains hints.
             self._worker.submit(made.close)
             self._worker.shutdown(wait=True)
+            self._hints.close()
 
     async def _follow(self) -> None:
         filters = (f"{subjects.ALL_SCOPE}.>", f"{subjects.node_scope(self._node)}.>")

@@ -5,6 +5,7 @@ and not the truth. Filtered cheaply, as a busy node changes routes and nft table
 """
 
 import asyncio
+import errno
 import socket
 import struct
 from collections.abc import Callable
@@ -63,8 +64,10 @@ def _receive(channel: socket.socket, concerns: Callable[[bytes], bool]) -> bool:
             data = channel.recv(_BUFFER)
         except BlockingIOError:
             return found
-        except OSError:  # ENOBUFS: more came than the buffer holds
-            found = True
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            found = True  # more came than the buffer holds
             continue
         found = found or concerns(data)
 
