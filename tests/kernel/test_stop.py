@@ -14,7 +14,7 @@ async def test_a_programmer_stops_soon_also_in_the_middle_of_its_work(rig: rigs.
         await rigs.bring_up(rig, bus, plan)
         for number in range(TIMES):
             # Something to do for it, and a moment later it is told to stop: each time at another place.
-            rig.lab.run("node1", "ip", "link", "del", "ebbgate0")
+            rig.lab.run("node1", "ip", "link", "del", "ebbgate0", check=False)
             await asyncio.sleep(0.03 * number)
             process = rig.programmers["node1"]
             rig.kill("node1", signal.SIGTERM)
