@@ -53,6 +53,7 @@ class Installer:
         self._chains = firewall.chains(port)
         self._interfaces: tuple[facts.Interface, ...] = ()
         self._environment: lowering.Environment | None = None
+        self._lowered: tuple[tuple[Pair, lowering.Environment], lowering.Lowered] | None = None
         self._held: kernelstate.KernelState | None = None
         self._settled: kernelstate.KernelState | None = None
         self._started = False
@@ -74,9 +75,9 @@ class Installer:
     def _bring(
         self, agreed: Pair, environment: lowering.Environment, began: float, *, fresh: bool
     ) -> Outcome:
-        lowered = lowering.lower(desired.read(self._node, *agreed), environment)
+        lowered = self._lower(agreed, environment)
         if fresh or self._held is None or self._held.sysctls.keys() != lowered.state.sysctls.keys():
-            self._held = self._kernel.read(lowered.state.sysctls)
+            self._held = self._kernel.read(lowered.state.sysctls, lowered.state)
         todo = ordering.diff(lowered.state, self._held, self._chains)
         drifted = bool(todo) and lowered.state == self._settled
         stale = () if self._started else (changes.ForgetStale(tuple(lowered.state.covered), lowered.state),)
@@ -103,6 +104,13 @@ class Installer:
             problems=tuple(problems),
         )
 
+    def _lower(self, agreed: Pair, environment: lowering.Environment) -> lowering.Lowered:
+        """The same object for as long as neither plan nor node changes."""
+        given = (agreed, environment)
+        if self._lowered is None or self._lowered[0] != given:
+            self._lowered = (given, lowering.lower(desired.read(self._node, *agreed), environment))
+        return self._lowered[1]
+
     def _read_back(
         self,
         before: kernelstate.KernelState,
@@ -114,9 +122,9 @@ class Installer:
         parts = None if len(problems) > len(lowered.problems) else touching.touched(done)
         if parts is not None:
             # Hints stay: one may tell of another's change, which a part wouldn't show.
-            return self._kernel.read_parts(before, parts, lowered.state.sysctls)
+            return self._kernel.read_parts(before, parts, lowered.state)
         self._drain()
-        return self._kernel.read(lowered.state.sysctls)
+        return self._kernel.read(lowered.state.sysctls, lowered.state)
 
     def _carry_out(self, todo: Sequence[changes.Change], lowered: lowering.Lowered) -> list[Problem]:
         """What the kernel refused. What isn't safe after a refusal waits for the next pass."""
