@@ -32,13 +32,16 @@ Unreadable = (objects.Foreign, objects.Unloadable, nft.Refused, network.Refused,
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """`held`: as read back, None if it couldn't be. `changes`: names of those carried out."""
+    """`held`: as read back, None if it couldn't be. `changes`: names of those carried out. `cpu_s`: of this
+    thread, for all of the pass.
+    """
 
     interfaces: tuple[facts.Interface, ...] = ()
     held: kernelstate.KernelState | None = None
     changes: tuple[str, ...] = ()
     drifted: bool = False
     took_ms: float = 0.0
+    cpu_s: float = 0.0
     names: traffic.Names = traffic.Names()
     problems: tuple[Problem, ...] = ()
 
@@ -60,6 +63,11 @@ class Installer:
 
     def step(self, agreed: Pair | None, *, fresh: bool) -> Outcome:
         """One pass. `fresh`: something in the kernel may have changed since it was read last."""
+        began_s = time.thread_time()
+        outcome = self._step(agreed, fresh=fresh)
+        return msgspec.structs.replace(outcome, cpu_s=time.thread_time() - began_s)
+
+    def _step(self, agreed: Pair | None, *, fresh: bool) -> Outcome:
         began = time.monotonic()
         try:
             if fresh or self._environment is None:
@@ -90,7 +98,7 @@ class Installer:
         took_ms = (time.monotonic() - began) * 1000
         if todo:
             self._held = self._read_back(self._held, todo, problems, lowered)
-        lacking = ordering.diff(lowered.state, self._held, self._chains)
+        lacking = ordering.diff(lowered.state, self._held, self._chains) if todo else todo
         self._settled = None if lacking else lowered.state
         if lacking and len(problems) == len(lowered.problems):
             problems.append(Problem(reason=f"not as written: {', '.join(changes.names(lacking))}"))
