@@ -7,6 +7,7 @@ in the stream: nothing else of Ebbgate runs here.
 import asyncio
 import contextlib
 import hashlib
+import json
 import os
 import pathlib
 import shutil
@@ -21,6 +22,7 @@ from ebbgate_bus.contracts.envelope import Outgoing
 from ebbgate_bus.contracts.message import Message
 from ebbgate_bus.runtime import connection, follower, jetstream, publisher
 from ebbgate_lab import topology
+from ebbgate_programmer.core import firewall
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 OBJECT = ROOT / "build/bpf/ebbgate.bpf.o"
@@ -62,6 +64,16 @@ http {{
     keepalive_requests 1000000; }}
 }}
 """
+
+
+def nft_objects() -> list[dict[str, object]]:
+    """All of our tables, in nft's own words."""
+    found = []
+    for table in firewall.TABLES:
+        asked = subprocess.run(("nft", "-j", "list", "table", *table), capture_output=True, check=False)
+        if asked.returncode == 0:
+            found += json.loads(asked.stdout)["nftables"]
+    return found
 
 
 async def until(condition: Callable[[], object], what: str, deadline_s: float = DEADLINE_S) -> None:

@@ -45,7 +45,7 @@ def changed(before: kernelstate.KernelState, after: kernelstate.KernelState) -> 
 
 
 def as_nft_reads_it() -> firewall_reading.Read:
-    return firewall_reading.parse(nft.read())
+    return firewall_reading.parse(rigs.nft_objects())
 
 
 @pytest.mark.usefixtures("tables")

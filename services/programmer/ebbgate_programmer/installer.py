@@ -32,13 +32,16 @@ Unreadable = (objects.Foreign, objects.Unloadable, nft.Refused, network.Refused,
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """`held`: as read back, None if it couldn't be. `changes`: names of those carried out."""
+    """`held`: as read back, None if it couldn't be. `changes`: names of those carried out. `cpu_s`: of this
+    thread, for all of the pass.
+    """
 
     interfaces: tuple[facts.Interface, ...] = ()
     held: kernelstate.KernelState | None = None
     changes: tuple[str, ...] = ()
     drifted: bool = False
     took_ms: float = 0.0
+    cpu_s: float = 0.0
     names: traffic.Names = traffic.Names()
     problems: tuple[Problem, ...] = ()
 
@@ -53,12 +56,18 @@ class Installer:
         self._chains = firewall.chains(port)
         self._interfaces: tuple[facts.Interface, ...] = ()
         self._environment: lowering.Environment | None = None
+        self._lowered: tuple[tuple[Pair, lowering.Environment], lowering.Lowered] | None = None
         self._held: kernelstate.KernelState | None = None
         self._settled: kernelstate.KernelState | None = None
         self._started = False
 
     def step(self, agreed: Pair | None, *, fresh: bool) -> Outcome:
         """One pass. `fresh`: something in the kernel may have changed since it was read last."""
+        began_s = time.thread_time()
+        outcome = self._step(agreed, fresh=fresh)
+        return msgspec.structs.replace(outcome, cpu_s=time.thread_time() - began_s)
+
+    def _step(self, agreed: Pair | None, *, fresh: bool) -> Outcome:
         began = time.monotonic()
         try:
             if fresh or self._environment is None:
@@ -74,9 +83,9 @@ class Installer:
     def _bring(
         self, agreed: Pair, environment: lowering.Environment, began: float, *, fresh: bool
     ) -> Outcome:
-        lowered = lowering.lower(desired.read(self._node, *agreed), environment)
+        lowered = self._lower(agreed, environment)
         if fresh or self._held is None or self._held.sysctls.keys() != lowered.state.sysctls.keys():
-            self._held = self._kernel.read(lowered.state.sysctls)
+            self._held = self._kernel.read(lowered.state.sysctls, lowered.state)
         todo = ordering.diff(lowered.state, self._held, self._chains)
         drifted = bool(todo) and lowered.state == self._settled
         stale = () if self._started else (changes.ForgetStale(tuple(lowered.state.covered), lowered.state),)
@@ -89,7 +98,7 @@ class Installer:
         took_ms = (time.monotonic() - began) * 1000
         if todo:
             self._held = self._read_back(self._held, todo, problems, lowered)
-        lacking = ordering.diff(lowered.state, self._held, self._chains)
+        lacking = ordering.diff(lowered.state, self._held, self._chains) if todo else todo
         self._settled = None if lacking else lowered.state
         if lacking and len(problems) == len(lowered.problems):
             problems.append(Problem(reason=f"not as written: {', '.join(changes.names(lacking))}"))
@@ -103,6 +112,13 @@ class Installer:
             problems=tuple(problems),
         )
 
+    def _lower(self, agreed: Pair, environment: lowering.Environment) -> lowering.Lowered:
+        """The same object for as long as neither plan nor node changes."""
+        given = (agreed, environment)
+        if self._lowered is None or self._lowered[0] != given:
+            self._lowered = (given, lowering.lower(desired.read(self._node, *agreed), environment))
+        return self._lowered[1]
+
     def _read_back(
         self,
         before: kernelstate.KernelState,
@@ -114,9 +130,9 @@ class Installer:
         parts = None if len(problems) > len(lowered.problems) else touching.touched(done)
         if parts is not None:
             # Hints stay: one may tell of another's change, which a part wouldn't show.
-            return self._kernel.read_parts(before, parts, lowered.state.sysctls)
+            return self._kernel.read_parts(before, parts, lowered.state)
         self._drain()
-        return self._kernel.read(lowered.state.sysctls)
+        return self._kernel.read(lowered.state.sysctls, lowered.state)
 
     def _carry_out(self, todo: Sequence[changes.Change], lowered: lowering.Lowered) -> list[Problem]:
         """What the kernel refused. What isn't safe after a refusal waits for the next pass."""

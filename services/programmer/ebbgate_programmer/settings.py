@@ -12,7 +12,9 @@ NATS_URL = "nats://127.0.0.1:4222"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """`resync_s`: how often the kernel is read though nothing hints at a change."""
+    """`resync_s`: how often the kernel is read though nothing hints at a change; more rarely if that is much
+    work.
+    """
 
     command: str
     node: str
@@ -74,7 +76,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pin-path", default=environment("EBBGATE_PIN_PATH", ""), help="on a bpf filesystem")
     parser.add_argument("--bpf-object", default=environment("EBBGATE_BPF_OBJECT", "build/bpf/ebbgate.bpf.o"))
     parser.add_argument("--port", type=int, default=int(environment("EBBGATE_PORT", str(places.PORT))))
-    parser.add_argument("--resync", type=float, default=float(environment("EBBGATE_RESYNC", "10")))
+    parser.add_argument(
+        "--resync", type=float, default=float(environment("EBBGATE_RESYNC", "10")), help=_RESYNC
+    )
     parser.add_argument(
         "--attach",
         choices=(places.AUTO, places.TCX, places.CLSACT),
@@ -82,6 +86,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="how BPF programs are attached to devices: by tcx links (Linux 6.6), by filters under a clsact "
         "qdisc (any Linux), or auto: by tcx if the kernel has it; EBBGATE_ATTACH",
     )
+
+
+_RESYNC = (
+    "seconds between two looks at the whole kernel when nothing hints at a change; more where a look costs "
+    "so much that they would take over 0.5 %% of a core (0.2 s of CPU: every 40 s)"
+)
 
 
 def _default_pin_path(node: str) -> str:

@@ -1,4 +1,4 @@
-"""What `nft -j list table` says, as parts of a KernelState: the way back from `firewall`.
+"""What `nft -j list table` would say, as parts of a KernelState: the way back from `firewall`.
 
 Parses only; objects in our tables that we didn't make show up as lines of `chains` that nobody wants, so
 that the difference rebuilds the table.
@@ -28,18 +28,16 @@ Held = dict[tuple[str, str, str], list[Any]]
 _MAIN, _GUARD = places.NFT_TABLE, places.NFT_GUARD
 
 
-def parse(listings: list[bytes]) -> Read:
-    """`listings`: one JSON text per table that exists."""
+def parse(objects: list[dict[str, Any]]) -> Read:
+    """`objects`: of all tables that exist, as nft has them in JSON."""
     lines: list[str] = []
     held: Held = {}
     guards: dict[str, int] = {}
-    for listing in listings:
-        objects = msgspec.json.decode(listing)["nftables"]
-        rules = [item["rule"] for item in objects if "rule" in item]
-        lines += _rule_lines(rules)
-        _count(rules, guards)
-        for item in objects:
-            _read_object(item, lines, held)
+    rules = [item["rule"] for item in objects if "rule" in item]
+    lines += _rule_lines(rules)
+    _count(rules, guards)
+    for item in objects:
+        _read_object(item, lines, held)
     lines += _guard_faults(held)
     # Both tables say the same; where one is gone the other still knows, and nothing is forgotten.
     pairs = [*(item["concat"] for item in _found(held, "leaving")), *_found(held, "egress")]

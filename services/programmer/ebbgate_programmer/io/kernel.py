@@ -8,6 +8,7 @@ import contextlib
 import functools
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import msgspec
 
@@ -34,7 +35,9 @@ from ebbgate_programmer.io import (
     network,
     nft,
     nftsets,
+    nfttables,
     objects,
+    readings,
     surroundings,
     sysctls,
 )
@@ -55,6 +58,9 @@ _PACK: dict[changes.Map, tuple[Callable[..., bytes], Callable[..., bytes]]] = {
 }
 
 
+_NOTHING = kernelstate.KernelState()
+
+
 class Refused(Exception):
     """A change that the kernel wouldn't make, with the reason in words."""
 
@@ -70,6 +76,7 @@ class Kernel:
         self.source = source
         self.network = network.Network()
         self._guards: dict[str, int] = {}
+        self._readings = readings.Readings()
 
     def close(self) -> None:
         self.network.close()
@@ -80,11 +87,15 @@ class Kernel:
     def interfaces(self) -> tuple[facts.Interface, ...]:
         return interfaces.read()
 
-    def read(self, settings: Iterable[str] = ()) -> kernelstate.KernelState:
-        """All that is ours. `settings`: the sysctls somebody wants to know of. Raises objects.Foreign."""
+    def read(
+        self, settings: Iterable[str] = (), wanted: kernelstate.KernelState = _NOTHING
+    ) -> kernelstate.KernelState:
+        """All that is ours. `settings`: the sysctls somebody wants to know of. What is as it is `wanted`
+        becomes the same objects. Raises objects.Foreign.
+        """
         self.pins.check()
-        held, loaded = self._maps(), self.pins.loaded()
-        tables = firewall_reading.parse(nft.read())
+        loaded, have_maps = self.pins.loaded(), self.pins.have_maps()
+        tables = self._tables(wanted)
         self._guards = tables.guards
         return kernelstate.KernelState(
             device=self.network.read_device(),
@@ -100,27 +111,43 @@ class Kernel:
             cluster=tables.cluster,
             egress=tables.egress,
             uplinks=tables.uplinks,
-            endpoints=_endpoints(held("endpoint")),
-            routes=_routes(held("route")),
-            paths=_paths(held("path")),
-            internal=_cidrs(held("cluster")),
-            sources=_addresses(held("egress")),
-            peers=_addresses(held("peer")),
+            **{part.value: self._map(part, wanted) for part in _MAPS if have_maps},
         )
 
     def read_parts(
-        self, before: kernelstate.KernelState, parts: Iterable[touching.Part], settings: Iterable[str]
+        self, before: kernelstate.KernelState, parts: Iterable[touching.Part], wanted: kernelstate.KernelState
     ) -> kernelstate.KernelState:
-        """`before`, with `parts` as they are now. `settings`: for when only reading all of it can tell."""
+        """`before`, with `parts` as they are now."""
         try:
-            read = {part.value: _PARTS[part](self) for part in parts}
+            read = {part.value: self._part(part, wanted) for part in parts}
         except nftsets.Disagreeing:
-            return self.read(settings)
+            return self.read(wanted.sysctls, wanted)
         return msgspec.structs.replace(before, **read)
 
-    def _maps(self) -> Callable[[str], Iterable[tuple[bytes, bytes]]]:
-        have = self.pins.have_maps()
-        return lambda name: self.pins.entries(name).items() if have else ()
+    def _tables(self, wanted: kernelstate.KernelState) -> firewall_reading.Read:
+        listing = nfttables.read()
+        return self._readings.of(
+            "tables",
+            readings.fingerprint(listing.parts()),
+            lambda: firewall_reading.parse(list(nfttables.objects(listing))),
+            lambda read: msgspec.structs.replace(read, covered=readings.like(wanted.covered)(read.covered)),
+        )
+
+    def _part(self, part: touching.Part, wanted: kernelstate.KernelState) -> object:
+        if part in _MAPS:
+            return self._map(part, wanted)
+        return readings.like(getattr(wanted, part.value))(_SETS[part]())
+
+    def _map(self, part: touching.Part, wanted: kernelstate.KernelState) -> Any:
+        name, take_apart = _MAPS[part]
+        with bpf.opened(self.pins.path(name)) as descriptor:
+            held = bpf.dump(descriptor)
+        return self._readings.of(
+            name,
+            readings.fingerprint((held.keys, held.values)),
+            lambda: take_apart(held.pairs()),
+            readings.like(getattr(wanted, part.value)),
+        )
 
     def apply(self, change: changes.Change) -> changes.Refusals:
         """Entries of the change that the kernel wouldn't take; the others it has. Raises Refused."""
@@ -193,18 +220,21 @@ def _cidrs(entries: Entries) -> frozenset[str]:
     return frozenset(layout.unpack_cidr(key) for key, _ in entries)
 
 
-_PARTS: dict[touching.Part, Callable[[Kernel], object]] = {
-    touching.Part.ENDPOINTS: lambda kernel: _endpoints(kernel.pins.entries("endpoint").items()),
-    touching.Part.ROUTES: lambda kernel: _routes(kernel.pins.entries("route").items()),
-    touching.Part.PATHS: lambda kernel: _paths(kernel.pins.entries("path").items()),
-    touching.Part.PEERS: lambda kernel: _addresses(kernel.pins.entries("peer").items()),
-    touching.Part.INTERNAL: lambda kernel: _cidrs(kernel.pins.entries("cluster").items()),
-    touching.Part.SOURCES: lambda kernel: _addresses(kernel.pins.entries("egress").items()),
-    touching.Part.COVERED: lambda _: nftsets.covered(),
-    touching.Part.EGRESS: lambda _: nftsets.egress(),
-    touching.Part.UPLINKS: lambda _: nftsets.uplinks(),
+_MAPS: dict[touching.Part, tuple[str, Callable[[Entries], object]]] = {
+    touching.Part.ENDPOINTS: ("endpoint", _endpoints),
+    touching.Part.ROUTES: ("route", _routes),
+    touching.Part.PATHS: ("path", _paths),
+    touching.Part.PEERS: ("peer", _addresses),
+    touching.Part.INTERNAL: ("cluster", _cidrs),
+    touching.Part.SOURCES: ("egress", _addresses),
 }
-"""How to read one part of a KernelState by itself."""
+"""Parts of a KernelState that are a BPF map: its name, and what its entries say."""
+_SETS: dict[touching.Part, Callable[[], object]] = {
+    touching.Part.COVERED: nftsets.covered,
+    touching.Part.EGRESS: nftsets.egress,
+    touching.Part.UPLINKS: nftsets.uplinks,
+}
+"""How to read one part by itself that nft's sets hold."""
 
 
 @functools.singledispatch

@@ -1,18 +1,17 @@
 """rtnetlink: the device, rules and routes of ours.
 
 Reads by plain structs, as they are many; writes by pyroute2's IPRoute, as they are few. IPRoute may not be
-used inside a running event loop: everything here runs in the kernel's worker thread. Reads give values of
-`kernelstate`; writes make or remove one thing each.
+used inside a running event loop: everything here runs in the kernel's worker thread. It is imported when
+something has to be written: a programmer that finds all in place never needs its 11 MB. Reads give values
+of `kernelstate`; writes make or remove one thing each.
 """
 
 import contextlib
 import errno
+import functools
 import socket
 from collections.abc import Iterator
 from typing import Any
-
-import pyroute2
-from pyroute2.netlink.exceptions import NetlinkError
 
 from ebbgate_programmer.core import places
 from ebbgate_programmer.core.kernelstate import Device, Rule, Way
@@ -33,6 +32,8 @@ class Refused(Exception):
 @contextlib.contextmanager
 def _asking(verb: str, *harmless: int) -> Iterator[None]:
     """Wraps pyroute2's error; codes in `harmless` mean that it is as wanted already."""
+    from pyroute2.netlink.exceptions import NetlinkError
+
     try:
         yield
     except NetlinkError as error:
@@ -41,13 +42,17 @@ def _asking(verb: str, *harmless: int) -> Iterator[None]:
 
 
 class Network:
-    """One rtnetlink socket, in the network namespace of the thread that made it."""
+    """One rtnetlink socket, in the network namespace of the thread that first writes."""
 
-    def __init__(self) -> None:
-        self.route = pyroute2.IPRoute()
+    @functools.cached_property
+    def route(self) -> Any:
+        import pyroute2
+
+        return pyroute2.IPRoute()
 
     def close(self) -> None:
-        self.route.close()
+        if "route" in vars(self):
+            self.route.close()
 
     def index(self, name: str = places.DEVICE) -> int:
         """0 if there is no such device."""

@@ -1,7 +1,7 @@
 """nftables, by the `nft` program: one transaction per call, everything or nothing.
 
-A process of its own costs 2 ms and keeps GPL code out of ours. It sends what `firewall` wrote and fetches
-what `firewall_reading` parses.
+A process of its own costs 2 ms and keeps GPL code out of ours. It sends what `firewall` wrote; what is there
+is read without it (`nfttables`).
 """
 
 import subprocess
@@ -25,27 +25,6 @@ def apply(script: str) -> None:
 def check(script: str) -> str:
     """What nft says against `script`, or empty; nothing is changed."""
     return _first_line(_run(("-c", "-f", "-"), script).stderr)
-
-
-def read() -> list[bytes]:
-    """JSON of each of our tables that exists. All are asked for at once: most of it is nft's start."""
-    listings = []
-    asked = [_list(*table) for table in firewall.TABLES]
-    for asking in asked:
-        listing, complaint = asking.communicate(timeout=TIMEOUT_S)
-        if asking.returncode == 0:
-            listings.append(listing)
-        elif b"No such file" not in complaint:
-            raise Refused(f"nft: {_first_line(complaint.decode())}")
-    return listings
-
-
-def _list(family: str, table: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        ("nft", "-j", "list", "table", family, table),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
 
 
 def remove() -> None:

@@ -7,6 +7,7 @@ Chains, rules and interval sets stay with `nft`, which knows their many forms. O
 
 import functools
 import ipaddress
+import itertools
 import os
 import socket
 import struct
@@ -19,7 +20,8 @@ _BEGIN, _END, _NFTABLES = 0x10, 0x11, 10
 _NEW, _GET, _DELETE = ((_NFTABLES << 8) | kind for kind in (12, 13, 14))
 _CREATE = 0x400
 _TABLE, _SET, _ELEMENTS = 1, 2, 3
-_ELEMENT, _KEY, _DATA, _VALUE = 1, 1, 2, 1
+_ELEMENT, _KEY, _DATA, _FLAGS, _VALUE = 1, 1, 2, 3, 1
+_INTERVAL_END = 1
 _FAMILIES = {"ip": socket.AF_INET, "ip6": socket.AF_INET6}
 _MAIN, _GUARD = places.NFT_TABLE, places.NFT_GUARD
 _V4_SIZE = 4
@@ -37,7 +39,7 @@ class Disagreeing(Exception):
     """The guards' sets don't say what the map of egress IPs says."""
 
 
-def _text(packed: bytes) -> str:
+def text(packed: bytes) -> str:
     # Not by inet_ntop: it writes some IPv6 addresses in another form than everybody else here.
     return socket.inet_ntoa(packed) if len(packed) == _V4_SIZE else str(ipaddress.IPv6Address(packed))
 
@@ -78,13 +80,32 @@ def update(removed: Sequence[firewall.Elements], added: Sequence[firewall.Elemen
 
 def read(place: tuple[str, str, str]) -> frozenset[tuple[bytes, bytes]]:
     """Keys and values of a set as the kernel has them; a set's value is empty."""
-    body = _head(place)
-    found: set[tuple[bytes, bytes]] = set()
-    for payload in netlink.dump(netlink.NETFILTER, _GET, body):
-        for kind, value in netlink.attributes(payload[4:]):
-            if kind == _ELEMENTS:
-                found.update(_elements(value))
-    return frozenset(found)
+    return frozenset(pairs(dump(place)))
+
+
+def dump(place: tuple[str, str, str]) -> Iterator[bytes]:
+    """The kernel's answers to the question what a set holds. Raises netlink.Refused."""
+    return netlink.dump(netlink.NETFILTER, _GET, _head(place))
+
+
+def pairs(answers: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values in answers of `dump`."""
+    return itertools.chain.from_iterable(map(_elements, _lists(answers)))
+
+
+def borders(answers: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """Of an interval set: addresses, and whether an interval begins there, or ends before it."""
+    for listed in _lists(answers):
+        for _, element in netlink.attributes(listed):
+            parts = dict(netlink.attributes(element))
+            ends = int.from_bytes(parts.get(_FLAGS, b""), "big") & _INTERVAL_END
+            yield _content(parts[_KEY]), not ends
+
+
+def _lists(answers: Iterable[bytes]) -> Iterator[bytes]:
+    return (
+        value for answer in answers for kind, value in netlink.attributes(answer[4:]) if kind == _ELEMENTS
+    )
 
 
 def covered() -> frozenset[str]:
@@ -94,7 +115,7 @@ def covered() -> frozenset[str]:
         here, guard = (read((family, table, "covered")) for table in (_MAIN, _GUARD))
         if here != guard:
             raise Disagreeing
-        found.update(_text(key) for key, _ in here)
+        found.update(text(key) for key, _ in here)
     return frozenset(found)
 
 
@@ -107,7 +128,7 @@ def egress() -> dict[int, str]:
         zones = {(mark, struct.pack("=H", firewall.zone_of(_field(mark)))) for mark in held}
         if read((family, _GUARD, "leaving")) != leaving or read((family, _MAIN, "zones")) != zones:
             raise Disagreeing
-        found |= {_field(mark): _text(address) for mark, address in held.items()}
+        found |= {_field(mark): text(address) for mark, address in held.items()}
     return found
 
 
@@ -121,13 +142,17 @@ def uplinks() -> dict[int, int]:
 
 
 def _field(mark: bytes) -> int:
-    return marks.field_of(int(struct.unpack("=I", mark)[0]))
+    return marks.field_of(number(mark))
+
+
+def number(mark: bytes) -> int:
+    return int(struct.unpack("=I", mark)[0])
 
 
 def binary(held: firewall.Elements) -> frozenset[tuple[bytes, bytes]]:
     """The elements as `read` gives them."""
     forms, is_map = FORMS[held.name]
-    return frozenset(_pair(text, forms, is_map) for text in held.elements)
+    return frozenset(_pair(each, forms, is_map) for each in held.elements)
 
 
 def _messages(kind: int, flags: int, changed: Iterable[firewall.Elements]) -> Iterator[bytes]:
@@ -135,7 +160,7 @@ def _messages(kind: int, flags: int, changed: Iterable[firewall.Elements]) -> It
         forms, is_map = FORMS[held.name]
         for start in range(0, len(held.elements), CHUNK):
             listed = b"".join(
-                _element(*_pair(text, forms, is_map)) for text in held.elements[start : start + CHUNK]
+                _element(*_pair(each, forms, is_map)) for each in held.elements[start : start + CHUNK]
             )
             body = _head(held.place) + netlink.nest(_ELEMENTS, listed)
             yield netlink.message(kind, netlink.REQUEST | netlink.ACK | flags, body)
