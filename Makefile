@@ -8,7 +8,7 @@ ROUNDS ?= 3
 HUNTS ?= 3
 HUNT_S ?= 600
 
-.PHONY: help setup demo down test check lint unit soak bench bench-resolver bench-datapath bpf lock clean
+.PHONY: help setup demo down test check lint unit soak soak-kernel bench bench-resolver bench-datapath bpf lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -42,6 +42,10 @@ soak: setup ## properties on new examples (ROUNDS=3), leak hunts with new seeds 
 	@for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; \
 	  EBBGATE_EXAMPLES=soak $(BIN)/pytest -q -n auto --timeout 3600 tests/properties || exit 1; done
 	$(BIN)/python -m ebbgate_lab.hunt --seeds $(HUNTS) --seconds $(HUNT_S) --document
+	tests/older_kernel/run
+
+soak-kernel: setup ## a few kernel tests under Debian 12's kernel 6.1, emulated: 10 to 20 minutes
+	tests/older_kernel/run
 
 bench: setup ## figures: latency, cold start, memory, throughput; written to build/bench
 	$(BIN)/python -m bench
