@@ -147,17 +147,48 @@ _Static_assert(sizeof(struct meta) == 32, "meta");
 _Static_assert(sizeof(struct traffic_key) == 16, "traffic_key");
 _Static_assert(sizeof(struct drop) == 56, "drop");
 
+/*
+ * From 5.16 to 6.7 a verifier without CAP_PERFMON may take the first half of eight bytes on the stack for a
+ * spilled register, and then refuses the second half. So what is there lies on eights and is written by
+ * eights.
+ */
+#define ON_EIGHTS __attribute__((aligned(8)))
+typedef __u64 __attribute__((may_alias)) eight;
+
+static __always_inline void copy(void *to, const void *from)
+{
+	((eight *)to)[0] = ((const eight *)from)[0];
+	((eight *)to)[1] = ((const eight *)from)[1];
+}
+
+/* Keys and a tunnel's key have their address, or the set's id, four bytes from an eight. */
+struct route_question {
+	__u32 pad;
+	struct route_key key;
+} ON_EIGHTS;
+
+struct cluster_question {
+	__u32 pad;
+	struct cluster_key key;
+} ON_EIGHTS;
+
+struct tunnel {
+	__u32 pad;
+	struct bpf_tunnel_key key;
+} ON_EIGHTS;
+
 /* A packet as the look-ups need it; `found` is what they found for it. */
 struct packet {
-	struct address source;
-	struct address destination;
-	__u32 header; /* where the transport's header begins */
-	__u32 protocol;
+	struct address source ON_EIGHTS;
+	struct address destination ON_EIGHTS;
+	__u64 header; /* where the transport's header begins */
+	__u64 protocol;
 	__u64 group;
 	struct path *path;
 };
 
-static __always_inline void count(enum counter which)
+/* Functions of their own, so that their small keys don't share eights with anything (`eight`). */
+static __noinline void count(enum counter which)
 {
 	__u64 *value = bpf_map_lookup_elem(&counters, &which);
 
@@ -171,7 +202,7 @@ static __always_inline void add(struct traffic *value, __u32 bytes)
 	value->bytes += bytes;
 }
 
-static __always_inline void count_group(__u64 group, __u32 which, __u32 bytes)
+static __noinline void count_group(__u64 group, __u32 which, __u32 bytes)
 {
 	struct traffic_key key = {.group = group, .counter = which};
 	struct traffic fresh = {.packets = 1, .bytes = bytes};
@@ -202,25 +233,32 @@ static __always_inline bool may_tell(void)
 }
 
 /* A function of its own so that the struct is in the BTF, where the test of its Python twin finds it. */
-static __noinline int send(struct drop *told)
+static __noinline void fill(struct __sk_buff *skb, struct packet *packet, struct drop *told)
 {
-	return bpf_ringbuf_output(&drops, told, sizeof(*told), 0);
+	told->group = packet->group;
+	told->protocol = packet->protocol;
+	copy(&told->source, &packet->source);
+	copy(&told->destination, &packet->destination);
+	told->source_port = 0;
+	told->destination_port = 0;
+	told->pad = 0;
+	if (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP)
+		bpf_skb_load_bytes(skb, packet->header, &told->source_port, 4);
 }
 
+/* Written where it is read from, not on the stack, which has its difficulties (`eight`). */
 static __noinline void tell(struct __sk_buff *skb, struct packet *packet, __u32 why)
 {
-	struct drop told = {};
+	struct drop *told;
 
 	if (!may_tell())
 		return;
-	told.group = packet->group;
-	told.counter = why;
-	told.protocol = packet->protocol;
-	told.source = packet->source;
-	told.destination = packet->destination;
-	if (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP)
-		bpf_skb_load_bytes(skb, packet->header, &told.source_port, 4);
-	send(&told);
+	told = bpf_ringbuf_reserve(&drops, sizeof(*told), 0);
+	if (!told)
+		return;
+	told->counter = why;
+	fill(skb, packet, told);
+	bpf_ringbuf_submit(told, 0);
 }
 
 static __always_inline void drop(struct __sk_buff *skb, struct packet *packet, enum counter why)
@@ -233,10 +271,8 @@ static __always_inline void drop(struct __sk_buff *skb, struct packet *packet, e
 
 static __always_inline void map_v4(struct address *to, __be32 v4)
 {
-	to->word[0] = 0;
-	to->word[1] = 0;
-	to->word[2] = bpf_htonl(0xffff);
-	to->word[3] = v4;
+	((eight *)to)[0] = 0;
+	((eight *)to)[1] = bpf_cpu_to_be64(0xffff00000000 | bpf_ntohl(v4));
 }
 
 /* `offset`: of the IP header. False: it isn't IP. */
@@ -254,12 +290,12 @@ static __always_inline bool parse(struct __sk_buff *skb, __u32 offset, struct pa
 		return true;
 	}
 	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
-		struct ipv6hdr ip;
+		struct ipv6hdr ip ON_EIGHTS;
 
 		if (bpf_skb_load_bytes(skb, offset, &ip, sizeof(ip)))
 			return false;
-		__builtin_memcpy(&packet->source, &ip.saddr, sizeof(packet->source));
-		__builtin_memcpy(&packet->destination, &ip.daddr, sizeof(packet->destination));
+		copy(&packet->source, &ip.saddr);
+		copy(&packet->destination, &ip.daddr);
 		packet->protocol = ip.nexthdr;
 		packet->header = offset + sizeof(ip);
 		return true;
@@ -292,7 +328,7 @@ enum answer {
 static __always_inline enum answer decide(struct __sk_buff *skb, struct packet *packet)
 {
 	struct endpoint *source = bpf_map_lookup_elem(&endpoint, &packet->source);
-	struct route_key to = {.prefixlen = 64 + 128};
+	struct route_question to = {.key.prefixlen = 64 + 128};
 	struct path_key by = {};
 	struct route *way;
 
@@ -300,10 +336,9 @@ static __always_inline enum answer decide(struct __sk_buff *skb, struct packet *
 		drop(skb, packet, DROP_NO_ENDPOINT);
 		return ANSWER_DROP;
 	}
-	to.set_high = bpf_htonl(source->set >> 32);
-	to.set_low = bpf_htonl((__u32)source->set);
-	to.destination = packet->destination;
-	way = bpf_map_lookup_elem(&route, &to);
+	*(eight *)&to.key.set_high = bpf_cpu_to_be64(source->set);
+	copy(&to.key.destination, &packet->destination);
+	way = bpf_map_lookup_elem(&route, &to.key);
 	if (!way || way->action == ACTION_EXCLUDE)
 		return ANSWER_EXCLUDE;
 	packet->group = way->group;
@@ -360,17 +395,17 @@ static __always_inline bool is_mapped(struct address *at)
 /* The outer packet would inherit the mark and be steered again: it is cleared here, entirely. */
 static __always_inline int send_to(struct __sk_buff *skb, struct address *remote, __u32 vni)
 {
-	struct bpf_tunnel_key key = {.tunnel_id = vni, .tunnel_ttl = OUTER_TTL};
+	struct tunnel to = {.key = {.tunnel_id = vni, .tunnel_ttl = OUTER_TTL}};
 	__u64 flags = BPF_F_ZERO_CSUM_TX;
 
 	if (is_mapped(remote)) {
-		key.remote_ipv4 = bpf_ntohl(remote->word[3]);
+		to.key.remote_ipv4 = bpf_ntohl(remote->word[3]);
 	} else {
 		/* UDP over IPv6 has no "no checksum" that every receiver takes. */
-		__builtin_memcpy(key.remote_ipv6, remote, sizeof(*remote));
+		copy(to.key.remote_ipv6, remote);
 		flags = BPF_F_TUNINFO_IPV6;
 	}
-	if (bpf_skb_set_tunnel_key(skb, &key, TUNNEL_KEY_BYTES, flags))
+	if (bpf_skb_set_tunnel_key(skb, &to.key, TUNNEL_KEY_BYTES, flags))
 		return EBB_TCX_DROP;
 	skb->mark = 0;
 	return EBB_TCX_NEXT;
@@ -461,41 +496,42 @@ static __always_inline int arrive(struct __sk_buff *skb, __u32 vni, struct addre
 }
 
 /* Whether the packet came by a tunnel, and from where. */
-static __always_inline bool sender(struct __sk_buff *skb, struct bpf_tunnel_key *key, struct address *from)
+static __always_inline bool sender(struct __sk_buff *skb, struct tunnel *by, struct address *from)
 {
-	if (!bpf_skb_get_tunnel_key(skb, key, TUNNEL_KEY_BYTES, 0)) {
-		map_v4(from, bpf_htonl(key->remote_ipv4));
+	if (!bpf_skb_get_tunnel_key(skb, &by->key, TUNNEL_KEY_BYTES, 0)) {
+		map_v4(from, bpf_htonl(by->key.remote_ipv4));
 		return true;
 	}
-	if (bpf_skb_get_tunnel_key(skb, key, TUNNEL_KEY_BYTES, BPF_F_TUNINFO_IPV6))
+	if (bpf_skb_get_tunnel_key(skb, &by->key, TUNNEL_KEY_BYTES, BPF_F_TUNINFO_IPV6))
 		return false;
-	__builtin_memcpy(from, key->remote_ipv6, sizeof(*from));
+	copy(from, by->key.remote_ipv6);
 	return true;
 }
 
 SEC("tc")
 int decap(struct __sk_buff *skb)
 {
-	struct bpf_tunnel_key key = {};
+	struct tunnel by = {};
 	struct packet stranger = {};
-	struct address from;
+	struct address from ON_EIGHTS;
 
-	if (!sender(skb, &key, &from))
+	if (!sender(skb, &by, &from))
 		return EBB_TCX_DROP;
 	if (!bpf_map_lookup_elem(&peer, &from)) {
 		parse(skb, ETH_HLEN, &stranger);
-		stranger.source = from; /* who sent it says more than what it claims to be */
+		copy(&stranger.source, &from); /* who sent it says more than what it claims to be */
 		drop(skb, &stranger, DROP_UNKNOWN_PEER);
 		return EBB_TCX_DROP;
 	}
-	return arrive(skb, key.tunnel_id, &from);
+	return arrive(skb, by.key.tunnel_id, &from);
 }
 
 static __always_inline bool is_in_cluster(struct address *destination)
 {
-	struct cluster_key key = {.prefixlen = 128, .destination = *destination};
+	struct cluster_question to = {.key.prefixlen = 128};
 
-	return bpf_map_lookup_elem(&cluster, &key);
+	copy(&to.key.destination, destination);
+	return bpf_map_lookup_elem(&cluster, &to.key);
 }
 
 /*
