@@ -212,6 +212,10 @@ def test_a_packet_that_is_not_ip_is_dropped_by_encap_and_passes_the_guard(progra
         # Looked at, and left alone.
         ("10.244.1.10", "192.0.2.7", marks.PASSED, True),
         ("fd00::10", "2001:db8::1", marks.PASSED, True),
+        # Never steered, whatever stands where the mark is.
+        ("10.168.60.11", "224.0.0.22", 77, True),
+        ("10.168.60.11", "224.0.0.22", marks.REPLY, True),
+        ("fe80::1", "ff02::16", 3000, True),
         # To go elsewhere.
         ("10.244.1.10", "8.8.8.8", marks.STEER, False),
         ("10.244.1.10", "8.8.8.8", marks.RECLASS, False),

@@ -534,30 +534,48 @@ static __always_inline bool is_in_cluster(struct address *destination)
 	return bpf_map_lookup_elem(&cluster, &to.key);
 }
 
+static __always_inline bool is_multicast(struct address *at)
+{
+	return is_mapped(at) ? (bpf_ntohl(at->word[3]) >> 28) == 0xe : (bpf_ntohl(at->word[0]) >> 24) == 0xff;
+}
+
 /*
- * mark     what the packet must be            else
- * none     not a covered pod's own packet     DROP_UNCLASSIFIED: nftables didn't see it
+ * mark     what the packet must be                             else
+ * none     not a covered pod's own, or stay in the cluster     DROP_UNCLASSIFIED: nftables didn't see it
  * PASSED   anything: it was looked at
- * 1 to 3   nothing: it was to go elsewhere    DROP_UNROUTED
- * other    from an egress IP                  DROP_NOT_TRANSLATED
+ * 1 to 3   nothing: it was to go elsewhere                     DROP_UNROUTED
+ * other    from an egress IP                                   DROP_NOT_TRANSLATED
+ *
+ * COUNTERS: it may leave. So may multicast, whatever stands where its mark is: in reports of groups, the
+ * node's own, the kernel keeps another number there.
  */
+static __always_inline enum counter fault(struct packet *packet, __u32 field)
+{
+	bool ours;
+
+	if (is_multicast(&packet->destination))
+		return COUNTERS;
+	if (field == 0) {
+		ours = bpf_map_lookup_elem(&endpoint, &packet->source);
+		return ours && !is_in_cluster(&packet->destination) ? DROP_UNCLASSIFIED : COUNTERS;
+	}
+	if (field < MARK_PASSED)
+		return DROP_UNROUTED;
+	if (field >= CLASS_MIN && !bpf_map_lookup_elem(&egress, &packet->source))
+		return DROP_NOT_TRANSLATED;
+	return COUNTERS;
+}
+
 static __always_inline int look(struct __sk_buff *skb, struct packet *packet, __u32 field)
 {
-	if (field == 0) {
-		if (!bpf_map_lookup_elem(&endpoint, &packet->source) || is_in_cluster(&packet->destination))
-			return EBB_TCX_NEXT;
-		drop(skb, packet, DROP_UNCLASSIFIED);
+	enum counter why = fault(packet, field);
+
+	if (why != COUNTERS) {
+		drop(skb, packet, why);
 		return EBB_TCX_DROP;
 	}
-	if (field < MARK_PASSED) {
-		drop(skb, packet, DROP_UNROUTED);
-		return EBB_TCX_DROP;
-	}
-	if (field >= CLASS_MIN && !bpf_map_lookup_elem(&egress, &packet->source)) {
-		drop(skb, packet, DROP_NOT_TRANSLATED);
-		return EBB_TCX_DROP;
-	}
-	skb->mark &= ~MARK_MASK;
+	if (field)
+		skb->mark &= ~MARK_MASK;
 	return EBB_TCX_NEXT;
 }
 

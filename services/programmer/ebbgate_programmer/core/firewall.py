@@ -278,8 +278,11 @@ def _untracked(port: int, which: str) -> Rules:
 
 def _outward(ip: str) -> str:
     """From a covered pod to where policies count. The source first: a hash tells most packets at once."""
-    never = ", ".join(places.NEVER[FAMILIES[ip]])
-    return f"{ip} saddr @covered {ip} daddr != {{ {never} }} {ip} daddr != @cluster"
+    return f"{ip} saddr @covered {_never(ip).replace('daddr', 'daddr !=')} {ip} daddr != @cluster"
+
+
+def _never(ip: str) -> str:
+    return f"{ip} daddr {{ {', '.join(places.NEVER[FAMILIES[ip]])} }}"
 
 
 def _steer(ip: str) -> Rules:
@@ -375,6 +378,8 @@ def _marked(ip: str) -> Rules:
         ),
         ("tunnel", f'oifname "{_DEVICE}" accept'),
         ("translated", f"ct direction original ct mark & {_MASK} . {ip} saddr @leaving accept"),
+        # Reports of multicast groups: the kernel keeps another number where a packet's mark is.
+        ("never", f"{_never(ip)} accept"),
         ("elsewhere", f"ct direction original ct mark & {_MASK} == {marks.STEERED:#x} counter drop"),
         (
             "unrouted",
