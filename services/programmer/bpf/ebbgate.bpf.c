@@ -536,7 +536,8 @@ static __always_inline bool is_in_cluster(struct address *destination)
 
 static __always_inline bool is_multicast(struct address *at)
 {
-	return is_mapped(at) ? (bpf_ntohl(at->word[3]) >> 28) == 0xe : (bpf_ntohl(at->word[0]) >> 24) == 0xff;
+	return at->word[2] == bpf_htonl(0xffff) ? (bpf_ntohl(at->word[3]) >> 28) == 0xe
+						: (bpf_ntohl(at->word[0]) >> 24) == 0xff;
 }
 
 /*
