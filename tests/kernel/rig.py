@@ -270,6 +270,7 @@ class Rig:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(DEADLINE_S)
             process.kill()
+            process.wait()
         for node in ("node1", "node2"):
             if self.lab.path(node).exists():
                 self.clean(node)

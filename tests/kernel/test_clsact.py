@@ -69,7 +69,7 @@ async def test_traffic_goes_as_with_tcx_and_a_restart_finds_the_filters(rig: rig
         assert rig.lab.leaks() == 0
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(300 * rigs.PATIENCE)
 async def test_filters_that_others_remove_come_back_and_nothing_leaks(rig: rigs.Rig) -> None:
     async with rigs.connected(rig) as (bus, plan):
         revision = await _bring_up(rig, bus, plan)
