@@ -56,17 +56,23 @@ def heard() -> list[reports.Dropped]:
     return []
 
 
-async def test_a_drop_is_told_with_its_reason_pod_and_policy(
-    rig: rigs.Rig, heard: list[reports.Dropped]
-) -> None:
+async def _hear(bus: connection.Bus, heard: list[reports.Dropped]) -> None:
+    """From now on, what is told of drops goes into `heard`."""
+
     async def hear(message: Msg) -> None:
         said = codec.decode(message.subject, message.data)
         assert isinstance(said, reports.Dropped)
         heard.append(said)
 
+    await bus.subscribe(f"{subjects.ROOT}.drop.>", cb=hear)
+
+
+async def test_a_drop_is_told_with_its_reason_pod_and_policy(
+    rig: rigs.Rig, heard: list[reports.Dropped]
+) -> None:
     async with rigs.connected(rig) as (bus, plan):
         await rigs.bring_up(rig, bus, plan)
-        await bus.subscribe(f"{subjects.ROOT}.drop.>", cb=hear)
+        await _hear(bus, heard)
         await bus.flush()
         no_slot = rows.Paths(paths=(rows.Path("node2", "10.168.60.12", 0),), buckets=(0,) * rows.BUCKETS)
         group = rows.Group(policy="egress-sample", ipv4=no_slot)
@@ -86,14 +92,9 @@ async def test_a_drop_is_told_with_its_reason_pod_and_policy(
 async def test_a_flood_of_drops_is_counted_in_full_and_told_in_part(
     rig: rigs.Rig, heard: list[reports.Dropped]
 ) -> None:
-    async def hear(message: Msg) -> None:
-        said = codec.decode(message.subject, message.data)
-        assert isinstance(said, reports.Dropped)
-        heard.append(said)
-
     async with rigs.connected(rig) as (bus, plan):
         await rigs.bring_up(rig, bus, plan)
-        await bus.subscribe(f"{subjects.ROOT}.drop.>", cb=hear)
+        await _hear(bus, heard)
         await rigs.applied(bus, "node1", await plan.publish({subjects.ALL_SCOPE: rigs.shared_rows(_EMPTY)}))
         _send(rig, "mediabot", "192.0.2.1", count=5000)
         async with asyncio.timeout(rigs.DEADLINE_S):
@@ -109,15 +110,9 @@ async def test_a_stranger_at_the_tunnel_is_dropped_counted_and_named(
     rig: rigs.Rig, heard: list[reports.Dropped]
 ) -> None:
     """The outside host builds a VXLAN packet as a node would."""
-
-    async def hear(message: Msg) -> None:
-        said = codec.decode(message.subject, message.data)
-        assert isinstance(said, reports.Dropped)
-        heard.append(said)
-
     async with rigs.connected(rig) as (bus, plan):
         await rigs.bring_up(rig, bus, plan)
-        await bus.subscribe(f"{subjects.ROOT}.drop.>", cb=hear)
+        await _hear(bus, heard)
         await bus.flush()
         frame = _vxlan(rigs.SLOT, "10.244.1.10", OUTSIDE)
         with rig.lab.entered("external"), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
