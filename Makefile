@@ -77,7 +77,7 @@ build/.system: deploy/install-packages
 	$(BIN)/pip install -q --no-deps --no-build-isolation $(addprefix -e ,$(WORKSPACE))
 	@touch $@
 
-build/bpf/ebbgate.bpf.o: services/programmer/bpf/ebbgate.bpf.c services/programmer/bpf/ebbgate.h build/.system
+build/bpf/ebbgate.bpf.o: $(wildcard services/programmer/bpf/*) build/.system
 	$(MAKE) -s -C services/programmer/bpf
 
 clean: ## remove what was built here

@@ -21,7 +21,7 @@ from ebbgate_lab import prerequisites
 Round = dict[str, dict[str, float]]
 """World's key → measure's key → value."""
 
-PLAIN, KERNEL_ONLY, EBBGATE, MIDDLE, LARGE = "b", "c", "d", "e", "f"
+PLAIN, KERNEL_ONLY, EBBGATE, MIDDLE, LARGE, BY_DEVICE = "b", "c", "d", "e", "f", "g"
 SIZES = {
     EBBGATE: datapath_plan.Size(),
     MIDDLE: datapath_plan.Size(1_000, 10_000),
@@ -64,6 +64,7 @@ def _worlds(sizes: dict[str, datapath_plan.Size]) -> list[datapath_worlds.World]
         datapath_worlds.Plain(PLAIN),
         datapath_worlds.KernelOnly(KERNEL_ONLY),
         *(datapath_worlds.Ebbgate(key, size) for key, size in sizes.items()),
+        datapath_worlds.ByDevice(BY_DEVICE, datapath_plan.Size()),
     ]
 
 
@@ -126,8 +127,9 @@ def _ratios(worlds: Sequence[datapath_worlds.World], rounds: Sequence[Round]) ->
     pairs = [(world.key, PLAIN) for world in worlds if world.key in (KERNEL_ONLY, EBBGATE)]
     pairs.append((EBBGATE, KERNEL_ONLY))
     pairs += [(world.key, EBBGATE) for world in worlds if world.key in (MIDDLE, LARGE)]
+    pairs.append((BY_DEVICE, EBBGATE))
     titles = {world.key: world.title.partition(":")[0].partition(",")[0] for world in worlds}
-    titles |= {world.key: world.title for world in worlds if world.key in SIZES}
+    titles |= {world.key: world.title for world in worlds if world.key in (*SIZES, BY_DEVICE)}
     titles[PLAIN] = "plain routing"
     yield "| way, compared with | " + " | ".join(each.title for each in datapath_load.MEASURES) + " |"
     yield "|---|" + "---:|" * len(datapath_load.MEASURES)

@@ -167,6 +167,7 @@ class Ebbgate(World):
     """Real programmers on both nodes, following a plan on a real nats-server."""
 
     seen_as = datapath_plan.EGRESS_IP
+    options: tuple[str, ...] = ()
 
     def __init__(self, key: str, size: datapath_plan.Size) -> None:
         super().__init__(key)
@@ -188,7 +189,7 @@ class Ebbgate(World):
         self.processes.append(server)
         processes.until_listening(lab.CONTROL, lab.NATS_PORT, netns=netns)
         for node in NODES:
-            self.start_programmer(node, *QUIET)
+            self.start_programmer(node, *QUIET, *self.options)
         async with self.writing() as writer:
             answer = await writer.publish(
                 {
@@ -243,3 +244,13 @@ class Ebbgate(World):
             str(lab.BPF_OBJECT),
         ]
         return processes.module("ebbgate_programmer", command, "--node", node, *places, *options)
+
+
+class ByDevice(Ebbgate):
+    """All packets by the VXLAN device: what the direct way of single ones saves."""
+
+    options = ("--direct", "off")
+
+    def __init__(self, key: str, size: datapath_plan.Size) -> None:
+        super().__init__(key, size)
+        self.title += ", direct way off"

@@ -20,6 +20,7 @@ _DAMAGES = {
     "encap": ("node1", f"tc filter del dev {places.DEVICE} egress {_OURS}"),
     "decap": ("node2", f"tc filter del dev {places.DEVICE} ingress {_OURS}"),
     "guard": ("node2", f"tc filter del dev eth0 egress {_OURS}"),
+    "take": ("node2", f"tc filter del dev eth0 ingress {_OURS}"),
     "qdisc": ("node1", f"tc qdisc del dev {places.DEVICE} clsact"),
     "qdisc of the uplink": ("node1", "tc qdisc del dev eth0 clsact"),
     "pins": ("node1", "rm {pins}/*"),
@@ -50,7 +51,7 @@ def _filters(rig: rigs.Rig, node: str) -> list[str]:
     ]
 
 
-ALL = [f"{places.DEVICE} egress", f"{places.DEVICE} ingress", "eth0 egress"]
+ALL = [f"{places.DEVICE} egress", f"{places.DEVICE} ingress", "eth0 egress", "eth0 ingress"]
 
 
 async def test_traffic_goes_as_with_tcx_and_a_restart_finds_the_filters(rig: rigs.Rig) -> None:

@@ -56,6 +56,7 @@ _DAMAGES = {
     "device down": f"ip link set {places.DEVICE} down",
     "all of nftables": "nft flush ruleset",
     "guard": "for link in {pins}/guard_*_link; do bpftool link detach pinned $link; rm $link; done",
+    "take": "for link in {pins}/take_*_link; do bpftool link detach pinned $link; rm $link; done",
     "encap": "bpftool link detach pinned {pins}/encap_link; rm {pins}/encap_link",
     "decap": "bpftool link detach pinned {pins}/decap_link; rm {pins}/decap_link",
     "pins": "rm {pins}/*",

@@ -100,7 +100,9 @@ def _(change: changes.SetDevice, kernel: FakeKernel) -> None:
     if change.replace:
         assert kernel.state.device is not None
         ways = frozenset(way for way in kernel.state.ways if way.device != places.DEVICE)
-        kernel.write(device=None, ways=ways, programs="", sysctls=_without_device(kernel.state.sysctls))
+        kernel.write(
+            device=None, ways=ways, programs="", direct=-1, sysctls=_without_device(kernel.state.sysctls)
+        )
     kernel.write(device=change.device)
 
 
@@ -130,6 +132,13 @@ def _(change: changes.RemoveLayouts, kernel: FakeKernel) -> None:
 def _(change: changes.SetGuards, kernel: FakeKernel) -> None:
     assert kernel.state.loaded, "no program to attach"
     kernel.write(guarded=frozenset(change.interfaces))
+
+
+@_take.register
+def _(change: changes.SetDirect, kernel: FakeKernel) -> None:
+    assert kernel.state.loaded, "no map to write it to"
+    assert not change.port or kernel.state.programs == kernel.state.loaded, "nobody knows what comes that way"
+    kernel.write(direct=change.port)
 
 
 @_take.register
@@ -173,10 +182,11 @@ _FIELDS = {
     changes.Map.ROUTE: "routes",
     changes.Map.PATH: "paths",
     changes.Map.PEER: "peers",
+    changes.Map.OWN: "own",
     changes.Map.CLUSTER: "internal",
     changes.Map.EGRESS: "sources",
 }
-_KEYS_ONLY = ("peers", "internal", "sources")
+_KEYS_ONLY = ("peers", "own", "internal", "sources")
 
 
 @_take.register

@@ -11,7 +11,7 @@
 
 #include <linux/types.h>
 
-#define EBBGATE_LAYOUT 2
+#define EBBGATE_LAYOUT 3
 
 /* Sizes. A node runs 110 to 500 pods; the sets in use on one node have at most some thousand routes. */
 #define MAX_ENDPOINTS  65536  /* addresses of local pods with a policy: as many as nft's set takes */
@@ -20,6 +20,7 @@
 #define MAX_CLUSTER    65536  /* as many as nft's set takes */
 #define MAX_EGRESS     4096   /* slots of a gateway */
 #define MAX_PEERS      16384  /* three addresses for each of 5,000 nodes */
+#define MAX_OWN	       64     /* addresses of this node that tunnels lead to */
 #define MAX_RETURNS    262144 /* pods behind one gateway; LRU, 150,000 pods fit */
 #define MAX_TRAFFIC    16384  /* policies of local pods, times what is counted */
 #define MAX_REMEMBERED 256    /* interfaces whose rp_filter was raised */
@@ -87,6 +88,16 @@ struct cluster_key {
 	struct address destination;
 };
 
+/* The direct way, or none if `device` is 0. `device`: index of ebbgate0; `port`: of the tunnel; `family`: of
+ * the outer packets, AF_INET.
+ */
+struct direct {
+	__u32 device;
+	__be16 port;
+	__u8 family;
+	__u8 pad;
+};
+
 /* What the programmer keeps for its next start: which programs are in place, made from which object. */
 struct meta {
 	__u32 layout;
@@ -94,7 +105,7 @@ struct meta {
 	__u32 decap_id;
 	__u32 classify_id;
 	__u32 guard_id;
-	__u32 pad;
+	__u32 take_id;
 	__u64 object_hash;
 };
 

@@ -28,7 +28,7 @@ def main() -> int:
     if chosen.command == "run":
         service.run(lambda: _run(chosen))
     elif chosen.command == "clean":
-        kernel.Kernel(chosen.pin_path, chosen.bpf_object, chosen.attach).clean()
+        kernel.Kernel(chosen.pin_path, chosen.bpf_object, attach=chosen.attach).clean()
     else:
         print("ebbgate-programmer: nothing is missing")
     return 0
@@ -36,7 +36,7 @@ def main() -> int:
 
 def _doctor(chosen: settings.Settings) -> int:
     """What is missing is a finding among others."""
-    made = kernel.Kernel(chosen.pin_path, chosen.bpf_object, chosen.attach)
+    made = kernel.Kernel(chosen.pin_path, chosen.bpf_object, attach=chosen.attach, direct=chosen.direct)
     try:
         url = chosen.nats_url if chosen.nats_url != settings.NATS_URL else ""
         looking = examination.Examination(made, node=chosen.node, port=chosen.port, nats_url=url)

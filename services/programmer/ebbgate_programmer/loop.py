@@ -55,7 +55,12 @@ class Programmer:
     async def run(self) -> None:
         """Until cancelled. Leaves the kernel as it is."""
         made = await self._in_worker(
-            lambda: kernel.Kernel(self._settings.pin_path, self._settings.bpf_object, self._settings.attach)
+            lambda: kernel.Kernel(
+                self._settings.pin_path,
+                self._settings.bpf_object,
+                attach=self._settings.attach,
+                direct=self._settings.direct,
+            )
         )
         self._telling = telling.Telling(self._node, self._bus, made)
         passes = installer.Installer(made, node=self._node, port=self._settings.port, drain=self._hints.drain)

@@ -24,6 +24,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     resync_s: float
     attach: str = places.AUTO
+    direct: str = places.AUTO
     as_json: bool = False
 
 
@@ -65,6 +66,7 @@ def parse(arguments: list[str]) -> Settings:
         port=found.port,
         resync_s=found.resync,
         attach=found.attach,
+        direct=found.direct,
         as_json=getattr(found, "output", "text") == "json",
     )
 
@@ -85,6 +87,14 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         default=environment("EBBGATE_ATTACH", places.AUTO),
         help="how BPF programs are attached to devices: by tcx links (Linux 6.6), by filters under a clsact "
         "qdisc (any Linux), or auto: by tcx if the kernel has it; EBBGATE_ATTACH",
+    )
+    parser.add_argument(
+        "--direct",
+        choices=(places.AUTO, places.OFF),
+        default=environment("EBBGATE_DIRECT", places.AUTO),
+        help="whether single tunnel packets may go past the node's own IP stack, which makes them cheaper: "
+        "auto, unless the node has IPsec policies, which they would go past too; off: all by the VXLAN "
+        "device, where the node's firewall rules for UDP see them; EBBGATE_DIRECT",
     )
 
 

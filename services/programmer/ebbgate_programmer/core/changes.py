@@ -30,6 +30,7 @@ class Map(enum.Enum):
     ROUTE = "route"
     PATH = "path"
     PEER = "peer"
+    OWN = "own"
     CLUSTER = "cluster"
     EGRESS = "egress"
 
@@ -85,6 +86,12 @@ class SetGuards(msgspec.Struct, frozen=True):
     """The guard is attached to these interfaces, and to no others."""
 
     interfaces: tuple[str, ...]
+
+
+class SetDirect(msgspec.Struct, frozen=True):
+    """Single packets of the tunnel at this port go the direct way; of none if it is 0."""
+
+    port: int
 
 
 class SetSysctl(msgspec.Struct, frozen=True):
@@ -158,6 +165,7 @@ Change = (
     | AttachPrograms
     | RemoveLayouts
     | SetGuards
+    | SetDirect
     | SetSysctl
     | AddWay
     | RemoveWay

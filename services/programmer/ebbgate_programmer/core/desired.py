@@ -29,6 +29,7 @@ class Desired(msgspec.Struct, frozen=True, kw_only=True):
     sets: Mapping[str, tuple[rows.Route, ...]] = {}
     groups: Mapping[str, rows.Group] = {}
     peers: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
     cluster: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
 
@@ -50,15 +51,17 @@ def read(node: str, shared: scopes.Agreed, own: scopes.Agreed) -> Desired:
         sets=sets,
         groups=_groups(shared.rows, sets, problems),
         peers=common.peers,
+        own=common.addresses.get(subjects.peer(node), ()),
         cluster=common.cluster,
         problems=tuple(problems),
     )
 
 
 class _Common(msgspec.Struct, frozen=True, kw_only=True):
-    """What every node needs. `chunks`: set → its rows, undecoded."""
+    """What every node needs. `addresses`: subject of a peer → its. `chunks`: set → its rows, undecoded."""
 
     peers: tuple[str, ...]
+    addresses: Mapping[str, tuple[str, ...]]
     cluster: tuple[str, ...]
     chunks: Mapping[str, Mapping[str, bytes]]
     problems: tuple[Problem, ...]
@@ -75,6 +78,7 @@ def _common(shared: scopes.Agreed) -> _Common:
         chunks.setdefault(_set_id(subject), {})[subject] = payload
     return _Common(
         peers=tuple(sorted({address for row in peers.values() for address in row.addresses})),
+        addresses={subject: row.addresses for subject, row in peers.items()},
         cluster=tuple(sorted({row.cidr for row in cluster.values()})),
         chunks=chunks,
         problems=tuple(problems),

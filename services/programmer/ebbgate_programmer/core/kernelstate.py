@@ -96,8 +96,9 @@ class PathValue(msgspec.Struct, frozen=True, gc=False):
 
 class KernelState(msgspec.Struct, frozen=True, kw_only=True):
     """`loaded`: hash of the object whose programs are pinned, all of them, or empty. `programs`: the same, if
-    they are attached to the device. `guarded`: the interfaces that the guard is attached to. `others`: map
-    layouts of other versions of ours that are still pinned.
+    they are attached to the device. `guarded`: the interfaces that the guard is attached to, and what takes
+    tunnel packets the direct way. `direct`: port of the tunnel that has a direct way, 0 if it has none.
+    `others`: map layouts of other versions of ours that are still pinned.
 
     `chains`: signature lines of the static nftables part (`firewall.signature`). `sysctls`: those we set, by
     path under /proc/sys. `egress`: slot → egress IP. `uplinks`: slot → class, where traffic doesn't leave by
@@ -109,6 +110,7 @@ class KernelState(msgspec.Struct, frozen=True, kw_only=True):
     programs: str = ""
     others: frozenset[str] = frozenset()
     guarded: frozenset[str] = frozenset()
+    direct: int = 0
     sysctls: dict[str, str] = {}
     rules: frozenset[Rule] = frozenset()
     ways: frozenset[Way] = frozenset()
@@ -125,3 +127,5 @@ class KernelState(msgspec.Struct, frozen=True, kw_only=True):
     sources: frozenset[str] = frozenset()
     """Egress IPs, as the BPF map has them for the guard."""
     peers: frozenset[str] = frozenset()
+    own: frozenset[str] = frozenset()
+    """This node's addresses that others' tunnels lead to."""

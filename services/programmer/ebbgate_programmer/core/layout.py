@@ -18,8 +18,10 @@ from ebbgate_programmer.core.kernelstate import (
     RouteValue,
 )
 
-LAYOUT = 2
+LAYOUT = 3
 SET_BITS = 64
+FIRST = b"\0\0\0\0"
+"""Key of a map of one entry."""
 
 ADDRESS = struct.Struct("=16s")
 ENDPOINT = struct.Struct("=QII")
@@ -28,6 +30,7 @@ ROUTE = struct.Struct("=QII")
 PATH_KEY = struct.Struct("=QII")
 PATH = struct.Struct("=16sII")
 CLUSTER_KEY = struct.Struct("=I16s")
+DIRECT = struct.Struct("=I2sBB")
 META = struct.Struct("=IIIIIIQ")
 REMEMBERED_KEY = struct.Struct("=16s")
 REMEMBERED = struct.Struct("=I")
@@ -38,6 +41,7 @@ TRAFFIC = struct.Struct("=QQ")
 DROP = struct.Struct("=QII16s16s2s2sI")
 BUDGET = struct.Struct("=QQ")
 PATH_LOCAL = 1
+_AF_INET = 2
 CONNECTIONS = 64
 """In a traffic key, beside the counters."""
 
@@ -124,6 +128,16 @@ def pack_cidr(cidr: str) -> bytes:
 def unpack_cidr(key: bytes) -> str:
     length, network = CLUSTER_KEY.unpack(key)
     return addresses.cidr(int.from_bytes(network, "big"), length)
+
+
+def pack_direct(device: int, port: int) -> bytes:
+    """`device`: index, 0 for no direct way."""
+    return DIRECT.pack(device, port.to_bytes(2, "big"), _AF_INET, 0)
+
+
+def unpack_direct(value: bytes) -> tuple[int, int]:
+    device, port, _, _ = DIRECT.unpack(value)
+    return device, int.from_bytes(port, "big")
 
 
 class Told(msgspec.Struct, frozen=True):

@@ -29,7 +29,8 @@ from ebbgate_programmer.core.kernelstate import (
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
-    """What lowering must know of the node. `object_hash`: of the BPF object at hand.
+    """What lowering must know of the node. `object_hash`: of the BPF object at hand. `direct`: whether tunnel
+    packets may go past the stack.
 
     `interfaces`: names that exist (alternative name → name, and each name to itself). `ethernet`: by name,
     interfaces with addresses. `families`: that this kernel can route.
@@ -39,6 +40,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     underlay_mtu: int = places.DEFAULT_MTU
     port: int = places.PORT
     object_hash: str = ""
+    direct: bool = True
     interfaces: Mapping[str, str] = {}
     ethernet: Mapping[str, uplinks.Uplink] = {}
     families: tuple[str, ...] = addresses.FAMILIES
@@ -89,6 +91,7 @@ def lower(desired: Desired, environment: Environment) -> Lowered:
         internal=cidrs.collapse([*cluster, *places.NEVER["ipv4"], *places.NEVER["ipv6"]]),
         sources=frozenset(egress.values()),
         peers=frozenset(desired.peers),
+        own=frozenset(desired.own),
     )
     problems = (*desired.problems, *_lacking(desired), *unknown, *leaving.problems)
     return Lowered(state=state, names=_names(desired), problems=problems)
@@ -124,6 +127,7 @@ def static(
         guarded=frozenset(
             name for name, uplink in environment.ethernet.items() if uplink.is_default or name in interfaces
         ),
+        direct=environment.port if environment.direct else 0,
         sysctls={places.rp_filter(name): places.RP_FILTER_LOOSE for name in sorted(set(loose))},
         rules=frozenset(rule for rule in _RULES if rule.family in environment.families),
         ways=_ways(program_name(environment.object_hash), environment.families),

@@ -5,8 +5,8 @@ every packet its old fate, its new one, or none. Guards come first and go last; 
 before what points to it, and goes after it; connections are forgotten when the new fate is in force:
 
     guards → blackholes, device, maps and programs, sysctls → peers, egress, cluster → paths → routes →
-    endpoints → programs attached, routes, rules → covered → connections → endpoints, routes, paths →
-    egress, its connections → peers, cluster → rules, routes, other layouts
+    endpoints → programs attached, the direct way, routes, rules → covered → connections → endpoints, routes,
+    paths → egress, its connections → peers, cluster → rules, routes, other layouts
 """
 
 from collections.abc import Mapping
@@ -71,6 +71,8 @@ def _machinery(desired: KernelState, actual: KernelState) -> list[changes.Change
     """Device, maps, programs, sysctls. Blackholes before everything they stand behind."""
     assert desired.device is not None
     todo: list[changes.Change] = []
+    if actual.direct and not desired.direct:
+        todo.append(changes.SetDirect(0))
     replaced = _is_replaced(desired, actual)
     todo += [changes.AddWay(way) for way in _added_ways(desired, actual) if not way.device]
     if desired.device != actual.device:
@@ -91,6 +93,8 @@ def _roads(desired: KernelState, actual: KernelState) -> list[changes.Change]:
         todo.append(changes.AttachPrograms(desired.programs))
     if exchanged or desired.guarded != actual.guarded:
         todo.append(changes.SetGuards(tuple(sorted(desired.guarded))))
+    if desired.direct and (exchanged or desired.direct != actual.direct):
+        todo.append(changes.SetDirect(desired.direct))
     todo += [changes.AddWay(way) for way in _added_ways(desired, actual) if way.device]
     return [*todo, *(changes.AddRule(rule) for rule in sorted(desired.rules - actual.rules))]
 
@@ -128,6 +132,7 @@ def _permits(desired: KernelState, actual: KernelState) -> list[changes.Change]:
     """Into the maps that say what may pass."""
     return [
         *_put(changes.Map.PEER, dict.fromkeys(sorted(desired.peers - actual.peers)), {}),
+        *_put(changes.Map.OWN, dict.fromkeys(sorted(desired.own - actual.own)), {}),
         *_put(changes.Map.CLUSTER, dict.fromkeys(sorted(desired.internal - actual.internal)), {}),
         *_put(changes.Map.EGRESS, dict.fromkeys(sorted(desired.sources - actual.sources)), {}),
     ]
@@ -170,6 +175,7 @@ def _refusals(desired: KernelState, actual: KernelState) -> list[changes.Change]
     return [
         *_drop(changes.Map.EGRESS, dict.fromkeys(desired.sources), dict.fromkeys(sorted(actual.sources))),
         *_drop(changes.Map.CLUSTER, dict.fromkeys(desired.internal), dict.fromkeys(sorted(actual.internal))),
+        *_drop(changes.Map.OWN, dict.fromkeys(desired.own), dict.fromkeys(sorted(actual.own))),
         *_drop(changes.Map.PEER, dict.fromkeys(desired.peers), dict.fromkeys(sorted(actual.peers))),
     ]
 

@@ -30,6 +30,7 @@ ZONE: Final = 40960
 """First of conntrack's zones that are ours, one for each slot; others count theirs up from 1."""
 ROUTE_PROTOCOL: Final = 219
 """rtm_protocol of our routes: one that neither the kernel nor iproute2 has a name for."""
+OFF: Final = "off"
 AUTO, TCX, CLSACT = "auto", "tcx", "clsact"
 """How programs are attached to devices; auto: as the kernel can."""
 FILTER_PRIORITY: Final = 1921

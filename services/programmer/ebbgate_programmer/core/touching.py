@@ -17,6 +17,7 @@ class Part(enum.StrEnum):
     ROUTES = "routes"
     PATHS = "paths"
     PEERS = "peers"
+    OWN = "own"
     INTERNAL = "internal"
     SOURCES = "sources"
     COVERED = "covered"
@@ -29,6 +30,7 @@ _MAPS = {
     changes.Map.ROUTE: Part.ROUTES,
     changes.Map.PATH: Part.PATHS,
     changes.Map.PEER: Part.PEERS,
+    changes.Map.OWN: Part.OWN,
     changes.Map.CLUSTER: Part.INTERNAL,
     changes.Map.EGRESS: Part.SOURCES,
 }

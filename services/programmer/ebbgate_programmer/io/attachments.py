@@ -14,7 +14,7 @@ from typing import Protocol
 from ebbgate_programmer.core import places
 from ebbgate_programmer.io import bpf, filters, objects
 
-_GUARD = "guard"
+_GUARD, _TAKE = "guard", "take"
 
 
 class Way(Protocol):
@@ -23,17 +23,19 @@ class Way(Protocol):
     def is_attached(self, index: int) -> bool:
         """Whether encap and decap are in their places on this device."""
 
-    def guarded(self) -> frozenset[int]: ...
+    def guarded(self) -> frozenset[int]:
+        """The uplinks that both guard and take are at."""
 
     def attach(self, index: int) -> None:
         """Encap and decap; new ones replace old ones."""
 
     def detach(self, index: int) -> None: ...
 
-    def guard(self, index: int) -> None: ...
+    def guard(self, index: int) -> None:
+        """Guard and take."""
 
     def unguard(self, kept: Collection[int]) -> None:
-        """The guard is gone from all devices but these."""
+        """They are gone from all devices but these."""
 
 
 class Attachments:
@@ -73,9 +75,10 @@ class Attachments:
 
 
 class _Tcx:
-    """Links, pinned as `encap_link`, `decap_link`, `guard_<index>_link`."""
+    """Links, pinned as `encap_link`, `decap_link`, `guard_<index>_link`, `take_<index>_link`."""
 
     _PLACES = {"encap": bpf.TCX_EGRESS, "decap": bpf.TCX_INGRESS}
+    _AT_UPLINKS = {_GUARD: bpf.TCX_EGRESS, _TAKE: bpf.TCX_INGRESS}
 
     def __init__(self, pins: objects.Pins) -> None:
         self._pins = pins
@@ -87,8 +90,11 @@ class _Tcx:
         )
 
     def guarded(self) -> frozenset[int]:
-        number = _id(self._pins, _GUARD)
-        targets = map(_target, self._pins.guard_links())
+        return frozenset.intersection(*map(self._with, self._AT_UPLINKS))
+
+    def _with(self, name: str) -> frozenset[int]:
+        number = _id(self._pins, name)
+        targets = map(_target, self._pins.uplink_links(name))
         return frozenset(index for program, index, _ in targets if program == number and index)
 
     def attach(self, index: int) -> None:
@@ -100,11 +106,14 @@ class _Tcx:
             self._pins.link(name).unlink(missing_ok=True)
 
     def guard(self, index: int) -> None:
-        self._link(self._pins.guard_link(index), _GUARD, (index, bpf.TCX_EGRESS))
+        for name, attach_type in self._AT_UPLINKS.items():
+            self._link(self._pins.uplink_link(name, index), name, (index, attach_type))
 
     def unguard(self, kept: Collection[int]) -> None:
-        for pinned in set(self._pins.guard_links()) - set(map(self._pins.guard_link, kept)):
-            pinned.unlink()
+        for name in self._AT_UPLINKS:
+            wanted = {self._pins.uplink_link(name, index) for index in kept}
+            for pinned in set(self._pins.uplink_links(name)) - wanted:
+                pinned.unlink()
 
     def _link(self, pinned: pathlib.Path, name: str, target: tuple[int, int]) -> None:
         """Into the link that is there, be it another layout's: no packet goes between."""
@@ -128,6 +137,7 @@ class _Clsact:
     """
 
     _PLACES = {"encap": filters.EGRESS, "decap": filters.INGRESS}
+    _AT_UPLINKS = {_GUARD: filters.EGRESS, _TAKE: filters.INGRESS}
 
     def __init__(self, pins: objects.Pins) -> None:
         self._pins = pins
@@ -137,8 +147,11 @@ class _Clsact:
         return wanted.items() <= filters.read().items()
 
     def guarded(self) -> frozenset[int]:
-        number = _id(self._pins, _GUARD)
-        return frozenset(index for (index, _), program in filters.read().items() if program == number)
+        found = filters.read().items()
+        numbers = [_id(self._pins, name) for name in self._AT_UPLINKS]
+        return frozenset.intersection(
+            *(frozenset(index for (index, _), program in found if program == number) for number in numbers)
+        )
 
     def attach(self, index: int) -> None:
         for name, parent in self._PLACES.items():
@@ -149,7 +162,8 @@ class _Clsact:
             filters.remove((index, parent))
 
     def guard(self, index: int) -> None:
-        self._put((index, filters.EGRESS), _GUARD)
+        for name, parent in self._AT_UPLINKS.items():
+            self._put((index, parent), name)
 
     def unguard(self, kept: Collection[int]) -> None:
         own = {_id(self._pins, name) for name in self._PLACES}

@@ -1,10 +1,11 @@
-"""What the kernel tells unasked: that a link, address, route, rule or nft table changed.
+"""What the kernel tells unasked: that a link, address, route, rule, nft table or IPsec policy changed.
 
 Hints only: their content is believed no further than "look again", so a lost one costs a resync interval
 and not the truth. Filtered cheaply, as a busy node changes routes and nft tables all day that aren't ours.
 """
 
 import asyncio
+import contextlib
 import errno
 import socket
 import struct
@@ -12,7 +13,8 @@ from collections.abc import Callable
 
 from ebbgate_programmer.core import places
 
-_NETLINK_ROUTE, _NETLINK_NETFILTER = 0, 12
+_NETLINK_ROUTE, _NETLINK_XFRM, _NETLINK_NETFILTER = 0, 6, 12
+_XFRM_POLICIES = 0x8
 _LINK, _IPV4_ADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV6_ADDR, _IPV6_ROUTE = 0x1, 0x10, 0x40, 0x80, 0x100, 0x400
 _IPV6_RULE = 1 << 18
 _SOL_NETLINK, _ADD_MEMBERSHIP, _NFTABLES_GROUP = 270, 1, 7
@@ -27,12 +29,18 @@ class Hints:
     def __init__(self, heard: Callable[[], None]) -> None:
         self._heard = heard
         groups = _LINK | _IPV4_ADDR | _IPV4_ROUTE | _IPV4_RULE | _IPV6_ADDR | _IPV6_ROUTE | _IPV6_RULE
-        self._route = _open(_NETLINK_ROUTE, groups)
-        self._nft = _open(_NETLINK_NETFILTER, 0)
-        self._nft.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _NFTABLES_GROUP)
+        route = _open(_NETLINK_ROUTE, groups)
+        nft = _open(_NETLINK_NETFILTER, 0)
+        nft.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _NFTABLES_GROUP)
+        self._listened: dict[socket.socket, Callable[[bytes], bool]] = {
+            route: _concerns_route,
+            nft: _concerns_nft,
+        }
+        with contextlib.suppress(OSError):  # a kernel without IPsec
+            self._listened[_open(_NETLINK_XFRM, _XFRM_POLICIES)] = lambda _: True
         loop = asyncio.get_running_loop()
-        loop.add_reader(self._route, self._hear, self._route, _concerns_route)
-        loop.add_reader(self._nft, self._hear, self._nft, _concerns_nft)
+        for channel, concerns in self._listened.items():
+            loop.add_reader(channel, self._hear, channel, concerns)
 
     def _hear(self, channel: socket.socket, concerns: Callable[[bytes], bool]) -> None:
         if _receive(channel, concerns):
@@ -40,12 +48,12 @@ class Hints:
 
     def drain(self) -> None:
         """Forget what has come: to be called between own changes and reading what they made."""
-        _receive(self._route, lambda _: False)
-        _receive(self._nft, lambda _: False)
+        for channel in self._listened:
+            _receive(channel, lambda _: False)
 
     def close(self) -> None:
         loop = asyncio.get_running_loop()
-        for channel in (self._route, self._nft):
+        for channel in self._listened:
             loop.remove_reader(channel)
             channel.close()
 

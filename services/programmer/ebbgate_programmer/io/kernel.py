@@ -55,6 +55,7 @@ _PACK: dict[changes.Map, tuple[Callable[..., bytes], Callable[..., bytes]]] = {
     changes.Map.CLUSTER: (layout.pack_cidr, _present),
     changes.Map.EGRESS: (layout.pack_address, _present),
     changes.Map.PEER: (layout.pack_address, _present),
+    changes.Map.OWN: (layout.pack_address, _present),
 }
 
 
@@ -66,14 +67,22 @@ class Refused(Exception):
 
 
 class Kernel:
-    """In the network namespace of the thread that made it, and only to be used by that thread. `attach`: as
-    the setting.
+    """In the network namespace of the thread that made it, and only to be used by that thread. `attach`,
+    `direct`: as the settings.
     """
 
-    def __init__(self, pin_path: pathlib.Path, source: pathlib.Path, attach: str = places.AUTO) -> None:
+    def __init__(
+        self,
+        pin_path: pathlib.Path,
+        source: pathlib.Path,
+        *,
+        attach: str = places.AUTO,
+        direct: str = places.AUTO,
+    ) -> None:
         self.pins = objects.Pins(pin_path)
         self.attachments = attachments.Attachments(self.pins, attach)
         self.source = source
+        self._direct_wish = direct
         self.network = network.Network()
         self._guards: dict[str, int] = {}
         self._readings = readings.Readings()
@@ -82,7 +91,12 @@ class Kernel:
         self.network.close()
 
     def environment(self, node: str, port: int) -> lowering.Environment:
-        return surroundings.read(node=node, port=port, object_hash=objects.object_hash(self.source))
+        return surroundings.read(
+            node=node,
+            port=port,
+            object_hash=objects.object_hash(self.source),
+            direct=self._direct_wish,
+        )
 
     def interfaces(self) -> tuple[facts.Interface, ...]:
         return interfaces.read()
@@ -103,6 +117,7 @@ class Kernel:
             programs=loaded if self.attachments.is_attached(self.network.index()) else "",
             others=self.pins.others(),
             guarded=frozenset(filter(None, map(self.network.name, self.attachments.guarded()))),
+            direct=self._direct() if have_maps else 0,
             sysctls={path: sysctls.read(path) for path in settings},
             rules=self.network.read_rules(),
             ways=self.network.read_ways(),
@@ -113,6 +128,12 @@ class Kernel:
             uplinks=tables.uplinks,
             **{part.value: self._map(part, wanted) for part in _MAPS if have_maps},
         )
+
+    def _direct(self) -> int:
+        """Port of the tunnel with a direct way; -1 if the way leads to a device that is gone."""
+        with bpf.opened(self.pins.path("direct")) as descriptor:
+            device, port = layout.unpack_direct(bpf.look_up(descriptor, layout.FIRST, layout.DIRECT.size))
+        return 0 if not device else port if device == self.network.index() else -1
 
     def read_parts(
         self, before: kernelstate.KernelState, parts: Iterable[touching.Part], wanted: kernelstate.KernelState
@@ -225,6 +246,7 @@ _MAPS: dict[touching.Part, tuple[str, Callable[[Entries], object]]] = {
     touching.Part.ROUTES: ("route", _routes),
     touching.Part.PATHS: ("path", _paths),
     touching.Part.PEERS: ("peer", _addresses),
+    touching.Part.OWN: ("own", _addresses),
     touching.Part.INTERNAL: ("cluster", _cidrs),
     touching.Part.SOURCES: ("egress", _addresses),
 }
@@ -278,6 +300,13 @@ def _(change: changes.RemoveLayouts, kernel: Kernel) -> None:
 @_apply.register
 def _(change: changes.SetGuards, kernel: Kernel) -> None:
     kernel.attachments.guard(filter(None, map(kernel.network.index, change.interfaces)))
+
+
+@_apply.register
+def _(change: changes.SetDirect, kernel: Kernel) -> None:
+    device = kernel.network.index() if change.port else 0
+    with bpf.opened(kernel.pins.path("direct")) as descriptor:
+        bpf.put(descriptor, layout.FIRST, layout.pack_direct(device, change.port))
 
 
 @_apply.register

@@ -10,7 +10,7 @@ import socket
 import struct
 from collections.abc import Iterator
 
-ROUTE, NETFILTER = 0, 12
+ROUTE, XFRM, NETFILTER = 0, 6, 12
 REQUEST, ACK, DUMP = 1, 4, 0x300
 NESTED = 0x8000
 ERROR, _DONE = 2, 3

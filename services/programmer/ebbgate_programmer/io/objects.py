@@ -25,6 +25,8 @@ _SIZES = {
     "cluster": (layout.CLUSTER_KEY.size, layout.NUMBER.size),
     "egress": (layout.ADDRESS.size, layout.NUMBER.size),
     "peer": (layout.ADDRESS.size, layout.NUMBER.size),
+    "own": (layout.ADDRESS.size, layout.NUMBER.size),
+    "direct": (layout.NUMBER.size, layout.DIRECT.size),
     "returns": (layout.ADDRESS.size, layout.ADDRESS.size),
     "counters": (layout.NUMBER.size, layout.COUNT.size),
     "traffic": (layout.TRAFFIC_KEY.size, layout.TRAFFIC.size),
@@ -36,9 +38,8 @@ _SIZES = {
 }
 """Map → sizes of key and value."""
 MAPS = tuple(_SIZES)
-PROGRAMS = ("encap", "decap", "classify", "guard")
+PROGRAMS = ("encap", "decap", "classify", "guard", "take")
 """In the order of their ids in `meta`."""
-_KEY_0 = b"\0\0\0\0"
 _PRINT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 
 
@@ -71,12 +72,12 @@ class Pins:
     def link(self, program: str) -> pathlib.Path:
         return self.directory / f"{program}_link"
 
-    def guard_link(self, index: int) -> pathlib.Path:
+    def uplink_link(self, program: str, index: int) -> pathlib.Path:
         """By index: bpffs takes no dots, and names of interfaces may hold some."""
-        return self.link(f"guard_{index}")
+        return self.link(f"{program}_{index}")
 
-    def guard_links(self) -> list[pathlib.Path]:
-        return sorted(self.directory.glob("guard_*_link"))
+    def uplink_links(self, program: str) -> list[pathlib.Path]:
+        return sorted(self.directory.glob(f"{program}_*_link"))
 
     def have_maps(self) -> bool:
         return all(self.path(name).exists() for name in MAPS)
@@ -109,7 +110,7 @@ class Pins:
     def meta(self) -> tuple[list[int], int]:
         """Ids of PROGRAMS, and the object's hash: as the last `install` left them."""
         with bpf.opened(self.path("meta")) as descriptor:
-            _, *ids, _, number = layout.META.unpack(bpf.look_up(descriptor, _KEY_0, layout.META.size))
+            _, *ids, number = layout.META.unpack(bpf.look_up(descriptor, layout.FIRST, layout.META.size))
         return ids, number
 
     def loaded(self) -> str:
@@ -154,7 +155,7 @@ def load(pins: Pins, source: pathlib.Path) -> None:
         ids = [bpf.program_id(descriptors[name]) for name in PROGRAMS]
         number = int(object_hash(source), 16)
         with bpf.opened(pins.path("meta")) as descriptor:
-            bpf.put(descriptor, _KEY_0, layout.META.pack(layout.LAYOUT, *ids, 0, number))
+            bpf.put(descriptor, layout.FIRST, layout.META.pack(layout.LAYOUT, *ids, number))
     finally:
         for descriptor in descriptors.values():
             os.close(descriptor)

@@ -1,5 +1,6 @@
 """The node around us, as `lowering` must know it: MTU, interface names, uplinks. Reads only."""
 
+import errno
 import ipaddress
 import struct
 
@@ -8,21 +9,34 @@ from ebbgate_programmer.io import interfaces, netlink
 
 _ETHERNET = 1
 _SOURCE, _TABLE = 2, 15
+_GET_POLICY, _POLICY_ID = 21, 64
+"""The request, and the size of the struct that it is expected to carry."""
 _OTHERS = (253, 254, 255)
 """Tables that every node has: what a rule adds to them isn't about a source."""
 
 
-def read(*, node: str, port: int, object_hash: str) -> lowering.Environment:
+def read(*, node: str, port: int, object_hash: str, direct: str = places.AUTO) -> lowering.Environment:
     known = interfaces.links()
     return lowering.Environment(
         node=node,
         underlay_mtu=_underlay_mtu(known),
         port=port,
         object_hash=object_hash,
+        direct=direct != places.OFF and not _has_ipsec(),
         interfaces={name: link.name for link in known for name in (link.name, *link.alt_names)},
         ethernet=_ethernet(known),
         families=tuple(name for name, number in interfaces.FAMILIES.items() if interfaces.rules(number)),
     )
+
+
+def _has_ipsec() -> bool:
+    """Whether some traffic of this node is to be encrypted by policy: the tunnel's may be."""
+    try:
+        return any(True for _ in netlink.dump(netlink.XFRM, _GET_POLICY, bytes(_POLICY_ID)))
+    except OSError as error:
+        if error.errno != errno.EPROTONOSUPPORT:
+            raise
+        return False  # a kernel without IPsec
 
 
 def _underlay_mtu(known: list[interfaces.Link]) -> int:
