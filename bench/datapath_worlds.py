@@ -247,7 +247,7 @@ class Ebbgate(World):
 
 
 class ByDevice(Ebbgate):
-    """All packets by the VXLAN device: what the direct way of single ones saves."""
+    """All packets by the VXLAN device: what the direct way saves."""
 
     options = ("--direct", "off")
 

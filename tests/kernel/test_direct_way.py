@@ -1,7 +1,11 @@
-"""The direct way of single tunnel packets (bpf/direct.h): the bytes on the wire, and what it leaves alone."""
+"""The direct way of tunnel packets (bpf/direct.h): the bytes on the wire, and what it leaves alone."""
 
+import asyncio
+import hashlib
 import ipaddress
+import json
 import os
+import socket
 import struct
 from collections.abc import Iterator
 
@@ -16,6 +20,7 @@ from tests.kernel import rig as rigs
 
 REDIRECT, DROP, NEXT = 7, 2, 0xFFFFFFFF
 NODE, GATEWAY, STRANGER = "10.168.60.11", "10.168.60.12", "10.168.60.13"
+OUTSIDE_HOST = "10.168.60.13"
 SLOT, REPLY, PORT = 77, 1, places.PORT
 POD, POD6, OUTSIDE, OUTSIDE6 = "10.244.1.10", "fd00::10", "8.8.8.8", "2600::1"
 OUTER = 50
@@ -223,8 +228,8 @@ def test_a_segment_with_data_overtakes_nobody_and_one_without_may(node: Node, fa
     assert node.run("take", node.arriving(_inner(*INNER[family], protocol=TCP)))[0] == REDIRECT
 
 
-def test_what_the_kernel_is_yet_to_cut_goes_by_the_device(node: Node) -> None:
-    inner = _inner(POD, OUTSIDE, protocol=TCP, load=b"x" * 100)
+def test_what_is_yet_to_be_cut_and_not_tcp_and_what_was_put_together_goes_by_the_device(node: Node) -> None:
+    inner = _inner(POD, OUTSIDE, load=b"x" * 100)
     code, frame, mark = node.run("encap", inner, mark=marks.mark_of(marks.STEER), gso_size=50)
     assert (code, frame, mark) == (NEXT, inner, 0)
     arriving = node.arriving(_inner(POD, OUTSIDE, load=b"x" * 100))
@@ -285,3 +290,49 @@ def test_the_setting_turns_the_direct_way_off(node: Node) -> None:
     off = kernel.Kernel(node.kernel.pins.root, rigs.OBJECT, direct=places.OFF)
     assert not off.environment("node1", PORT).direct
     off.close()
+
+
+@pytest.mark.parametrize("family", INNER)
+@pytest.mark.parametrize("longest", [65536, 3000])
+async def test_a_stream_arrives_whole_whoever_cuts_its_segments(
+    rig: rigs.Rig, longest: int, family: str
+) -> None:
+    """`longest`: bytes of a packet that the source's uplink takes; the kernel cuts what is longer."""
+    outside = OUTSIDE_HOST if family == "ipv4" else topology.twin(OUTSIDE_HOST)
+    async with rigs.connected(rig) as (bus, plan):
+        await rigs.bring_up(rig, bus, plan)
+        rig.lab.run("node1", *f"ip link set eth0 gso_max_size {longest}".split())
+        assert rig.curl("mediabot"), "the gateway's MAC is known from here on"
+        before = _sent_by_device(rig)
+        with _socket(rig, "external", family) as listening, _socket(rig, "mediabot", family) as pod:
+            listening.bind((outside, 9000))
+            listening.listen()
+            content = os.urandom(1 << 16) * 200
+            receiving = asyncio.create_task(asyncio.to_thread(_receive, listening))
+            await asyncio.to_thread(pod.connect, (outside, 9000))
+            await asyncio.to_thread(pod.sendall, content)
+            pod.shutdown(socket.SHUT_WR)
+            assert hashlib.sha256(content).digest() == await receiving
+        assert _sent_by_device(rig) == before
+        assert rig.lab.leaks() == 0
+
+
+def _socket(rig: rigs.Rig, place: str, family: str) -> socket.socket:
+    with rig.lab.entered(place):
+        made = socket.socket(socket.AF_INET if family == "ipv4" else socket.AF_INET6)
+    made.settimeout(30)
+    return made
+
+
+def _receive(listening: socket.socket) -> bytes:
+    digest = hashlib.sha256()
+    with listening.accept()[0] as stream:
+        while part := stream.recv(1 << 20):
+            digest.update(part)
+    return digest.digest()
+
+
+def _sent_by_device(rig: rigs.Rig) -> int:
+    """Packets that node1 sent by the VXLAN device, but for its own first words to its neighbours."""
+    (link,) = json.loads(rig.lab.run("node1", "ip", "-j", "-s", "link", "show", places.DEVICE))
+    return int(link["stats64"]["tx"]["packets"])

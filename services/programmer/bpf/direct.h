@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The direct way: single packets go between ebbgate0 and the uplink without the outer packet's walk through
- * the IP stack, its hooks and the VXLAN driver, which cost more than all look-ups of ours.
+ * The direct way: packets go between ebbgate0 and the uplink without the outer packet's walk through the IP
+ * stack, its hooks and the VXLAN driver, which cost more than all look-ups of ours.
  *
  * The same bytes are on the wire, so each end may take either way. Whatever isn't plain goes the device's
- * way: segments that the kernel is yet to cut, IPv6 or fragments outside, congestion marks, strangers, and
- * what has no route or doesn't fit (which the stack answers). So does all traffic where the map `direct` is
- * empty, and what is sent on kernels whose route look-up doesn't name a source (before 6.7).
+ * way: IPv6 or fragments outside, congestion marks, strangers, what has no route or doesn't fit (which the
+ * stack answers); on arrival also what GRO has put together, and sent what is yet to be cut and isn't TCP. So
+ * does all traffic where the map `direct` is empty, and what is sent on kernels whose route look-up doesn't
+ * name a source (before 6.7).
  */
 #ifndef EBBGATE_DIRECT_H
 #define EBBGATE_DIRECT_H
@@ -23,6 +24,7 @@
 #define ECN_CE	     3
 #define ECN_ECT_0    2
 #define FIRST_SOURCE 32768 /* port */
+#define MAX_LENGTH   65535
 
 /* What the tunnel puts between a frame's Ethernet header and the packet inside. */
 struct outer {
@@ -69,18 +71,43 @@ static __always_inline __u8 ecn_of(struct __sk_buff *skb)
 	return field == ECN_CE ? ECN_ECT_0 : field;
 }
 
+/* Bytes of the TCP header; 0: it can't be read. */
+static __always_inline __u32 tcp_header(struct __sk_buff *skb, struct packet *packet)
+{
+	__u8 words = 0;
+
+	bpf_skb_load_bytes(skb, packet->header + 12, &words, 1);
+	return (words >> 4) * 4;
+}
+
+/* Bytes of the longest packet that it is on the wire, outer headers included; 0: not to be known here. */
+static __always_inline __u32 length_outside(struct __sk_buff *skb, struct packet *packet)
+{
+	if (skb->len + OUTER_BYTES > MAX_LENGTH)
+		return 0;
+	if (!skb->gso_size)
+		return skb->len - ETH_HLEN + OUTER_BYTES;
+	if (packet->protocol != IPPROTO_TCP)
+		return 0;
+	return packet->header - ETH_HLEN + tcp_header(skb, packet) + skb->gso_size + OUTER_BYTES;
+}
+
 /*
  * Where the remote is, and from where to speak to it; false: the stack has to see to it. So it has while the
  * next hop's MAC isn't known: what waits for the answer is sent by its route then, which is the inner one.
  */
-static __always_inline bool find_way(struct __sk_buff *skb, struct direct *by, __be32 remote,
-				     struct bpf_fib_lookup *way)
+static __always_inline bool find_way(struct __sk_buff *skb, struct packet *packet, struct direct *by,
+				     __be32 remote, struct bpf_fib_lookup *way)
 {
+	__u32 length = length_outside(skb, packet);
+
+	if (!length)
+		return false;
 	/* From the map: older verifiers take what a constant becomes in the look-up for the constant still.
 	 */
 	way->family = by->family;
 	way->ifindex = skb->ifindex;
-	way->tot_len = skb->len - ETH_HLEN + OUTER_BYTES;
+	way->tot_len = length;
 	way->ipv4_dst = remote;
 	return !bpf_fib_lookup(skb, way, sizeof(*way), BPF_FIB_LOOKUP_SRC) && way->family == by->family;
 }
@@ -118,7 +145,7 @@ static __always_inline bool fill_outer(struct __sk_buff *skb, __be32 source, __b
 }
 
 /* The program's answer, or 0: it goes the device's way, unchanged. */
-static __always_inline int send_direct(struct __sk_buff *skb, __be32 remote, __u32 vni)
+static __always_inline int send_direct(struct __sk_buff *skb, struct packet *packet, __be32 remote, __u32 vni)
 {
 	struct direct *by = direct_way();
 	struct bpf_redir_neigh hop = {};
@@ -126,15 +153,16 @@ static __always_inline int send_direct(struct __sk_buff *skb, __be32 remote, __u
 	struct ethhdr inner ON_EIGHTS;
 	__u8 ecn;
 
-	if (!by || skb->gso_size || !find_way(skb, by, remote, &way))
+	if (!by || !find_way(skb, packet, by, remote, &way))
 		return 0;
 	if (bpf_skb_load_bytes(skb, 0, &inner, sizeof(inner)))
 		return 0;
 	ecn = ecn_of(skb);
 	bpf_get_hash_recalc(skb);
 	if (bpf_skb_adjust_room(skb, OUTER_BYTES, BPF_ADJ_ROOM_MAC,
-				BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP |
-					BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) | BPF_F_ADJ_ROOM_ENCAP_L2_ETH))
+				BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 |
+					BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) |
+					BPF_F_ADJ_ROOM_ENCAP_L2_ETH))
 		return 0;
 	if (!fill_outer(skb, way.ipv4_src, remote, by->port, vni, ecn) ||
 	    bpf_skb_store_bytes(skb, ETH_HLEN + offsetof(struct outer, inner), &inner, sizeof(inner), 0))
@@ -162,13 +190,7 @@ static __always_inline bool is_plain(const struct outer *outer, __u32 length, __
  */
 static __always_inline bool may_overtake(struct __sk_buff *skb, struct packet *packet)
 {
-	__u8 words = 0;
-
-	if (packet->protocol != IPPROTO_TCP)
-		return true;
-	if (bpf_skb_load_bytes(skb, packet->header + 12, &words, 1))
-		return false;
-	return skb->len == packet->header + (words >> 4) * 4;
+	return packet->protocol != IPPROTO_TCP || skb->len == packet->header + tcp_header(skb, packet);
 }
 
 #endif

@@ -92,14 +92,15 @@ static __always_inline bool is_mapped(struct address *at)
 }
 
 /* The outer packet would inherit the mark and be steered again: it is cleared here, entirely. */
-static __always_inline int send_to(struct __sk_buff *skb, struct address *remote, __u32 vni)
+static __always_inline int send_to(struct __sk_buff *skb, struct packet *packet, struct address *remote,
+				   __u32 vni)
 {
 	struct tunnel to = {.key = {.tunnel_id = vni, .tunnel_ttl = OUTER_TTL}};
 	__u64 flags = BPF_F_ZERO_CSUM_TX;
 	int sent;
 
 	if (is_mapped(remote)) {
-		sent = send_direct(skb, remote->word[3], vni);
+		sent = send_direct(skb, packet, remote->word[3], vni);
 		if (sent)
 			return sent;
 		to.key.remote_ipv4 = bpf_ntohl(remote->word[3]);
@@ -123,7 +124,7 @@ static __always_inline int send_original(struct __sk_buff *skb, struct packet *p
 	}
 	count(COUNT_STEERED);
 	count_group(packet->group, COUNT_STEERED, skb->len);
-	return send_to(skb, &packet->path->gateway, packet->path->slot);
+	return send_to(skb, packet, &packet->path->gateway, packet->path->slot);
 }
 
 static __always_inline int send_reply(struct __sk_buff *skb, struct packet *packet)
@@ -135,7 +136,7 @@ static __always_inline int send_reply(struct __sk_buff *skb, struct packet *pack
 		return EBB_TCX_DROP;
 	}
 	count(COUNT_REPLIED);
-	return send_to(skb, back, VNI_REPLY);
+	return send_to(skb, packet, back, VNI_REPLY);
 }
 
 SEC("tc")

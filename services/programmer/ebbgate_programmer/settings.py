@@ -92,7 +92,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--direct",
         choices=(places.AUTO, places.OFF),
         default=environment("EBBGATE_DIRECT", places.AUTO),
-        help="whether single tunnel packets may go past the node's own IP stack, which makes them cheaper: "
+        help="whether tunnel packets may go past the node's own IP stack, which makes them cheaper: "
         "auto, unless the node has IPsec policies, which they would go past too; off: all by the VXLAN "
         "device, where the node's firewall rules for UDP see them; EBBGATE_DIRECT",
     )

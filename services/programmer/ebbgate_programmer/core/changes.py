@@ -89,7 +89,7 @@ class SetGuards(msgspec.Struct, frozen=True):
 
 
 class SetDirect(msgspec.Struct, frozen=True):
-    """Single packets of the tunnel at this port go the direct way; of none if it is 0."""
+    """The tunnel at this port has a direct way; none has if it is 0."""
 
     port: int
 
