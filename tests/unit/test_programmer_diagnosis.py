@@ -234,6 +234,7 @@ def without(**changes: Any) -> KernelState:
         (without(programs=""), "the BPF programs aren't attached to ebbgate0"),
         (without(programs="", loaded=""), "the BPF programs aren't loaded"),
         (without(guarded=frozenset(["eth1"])), "no BPF guard at eth0"),
+        (without(direct=-1), "the direct way leads to a device that is gone"),
         (without(rules=HELD.rules - {A_RULE}), f"rule {A_RULE.priority} (fwmark"),
         (without(ways=HELD.ways - {A_WAY}), f"the {A_WAY.family} route by ebbgate0 of table {A_WAY.table}"),
         (without(ways=HELD.ways - {BLACKHOLE}), "blackhole route of table"),

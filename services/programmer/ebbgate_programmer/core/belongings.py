@@ -73,6 +73,8 @@ def _programs(wanted: KernelState, held: KernelState) -> Iterator[Finding]:
         yield Finding(_CHECK, Severity.WARNING, seen, advice)
     for name in sorted(wanted.guarded - held.guarded):
         yield _problem(f"no BPF guard at {name}: without nftables' guard traffic could leak there")
+    if held.direct < 0:
+        yield _problem("the direct way leads to a device that is gone: what comes by the tunnel is dropped")
 
 
 def _rules(wanted: KernelState, held: KernelState) -> Iterator[Finding]:
