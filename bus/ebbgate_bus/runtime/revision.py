@@ -1,20 +1,21 @@
 """A revision as JetStream's atomic batch: stored whole or refused whole, fenced on its last message.
 
 The last message of a batch carries what its sender believes to be the last sequence of that subject
-(`plan.writer`); if another resolver has written since, the server refuses the batch and nothing of it is
-stored. Rows fenced one by one were measured not to be enough: two writers can interleave before either
-commits.
+(`plan.writer`, `fact.writer`); if another process has written since, the server refuses the batch and nothing
+of it is stored. Rows fenced one by one were measured not to be enough: two writers can interleave before
+either commits.
 """
 
 import json
 import os
 from collections.abc import Sequence
 
+import msgspec
 import nats.errors
 
-from ebbgate_bus.contracts import streams
-from ebbgate_bus.contracts.envelope import Outgoing
-from ebbgate_bus.runtime import connection
+from ebbgate_bus.contracts import codec, rows, streams
+from ebbgate_bus.contracts.envelope import Outgoing, Stored
+from ebbgate_bus.runtime import connection, follower
 
 ACK_TIMEOUT_S = 10.0
 """An open batch is abandoned by the server after 10 s."""
@@ -33,6 +34,35 @@ class Unanswered(Exception):
     """No answer: the batch was stored whole, or not at all. Read the stream again to know."""
 
 
+class Claim(msgspec.Struct, frozen=True):
+    """`sequence`: of the writer's message, as stored by this claim."""
+
+    epoch: int
+    revision: int
+    sequence: int
+
+
+async def claim(bus: connection.Bus, stream: streams.Stream, subject: str) -> Claim:
+    """Become the one who writes `stream`, whose writer stands under `subject`: the next batch of any other is
+    refused. Raises Fenced if another one claims at the same time, Unanswered, Refused.
+    """
+    before = await follower.read(bus, stream, [subject])
+    sequence = before[-1].sequence if before else 0
+    known = _writer(before[-1]) if before else rows.Writer(epoch=0, revision=0)
+    mine = rows.Writer(epoch=known.epoch + 1, revision=known.revision)
+    sequence = await publish(bus, [Outgoing(subject, codec.encode(mine))], expected_sequence=sequence)
+    return Claim(mine.epoch, mine.revision, sequence)
+
+
+def _writer(message: Stored) -> rows.Writer:
+    """One that can't be read counts as the first, since its sequence is what fences."""
+    try:
+        decoded = codec.decode(message.subject, message.payload)
+    except codec.Undecodable:
+        return rows.Writer(epoch=0, revision=0)
+    return decoded if isinstance(decoded, rows.Writer) else rows.Writer(epoch=0, revision=0)
+
+
 async def publish(bus: connection.Bus, batch: Sequence[Outgoing], *, expected_sequence: int) -> int:
     """Store `batch` if the last sequence of its last message's subject is `expected_sequence`; the new one.
 
@@ -40,6 +70,8 @@ async def publish(bus: connection.Bus, batch: Sequence[Outgoing], *, expected_se
     """
     if len(batch) > streams.MAX_BATCH:
         raise Refused(f"{len(batch)} messages, and a batch holds {streams.MAX_BATCH}")
+    if (largest := max(len(message.payload) for message in batch)) > bus.max_payload:
+        raise Refused(f"a message of {largest} bytes, and the server takes {bus.max_payload}")
     batch_id = os.urandom(8).hex()
     last = len(batch) - 1
     try:
