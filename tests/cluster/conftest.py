@@ -61,10 +61,12 @@ class Watcher:
         os.kill(self.process.pid, signal.SIGCONT)
 
     async def stored(self) -> dict[str, Stored]:
-        """What FACT holds: subject → message, tombstones included."""
+        """What FACT holds: subject → message, tombstones included, but for who wrote it."""
         assert self.bus is not None
         filters = [f"{subjects.ROOT}.fact.>", f"{subjects.ROOT}.synced.>"]
-        return {message.subject: message for message in await follower.read(self.bus, streams.FACT, filters)}
+        found = {message.subject: message for message in await follower.read(self.bus, streams.FACT, filters)}
+        found.pop(subjects.FACT_WRITER, None)
+        return found
 
     async def until(self, holds: Callable[[dict[str, Stored]], bool]) -> dict[str, Stored]:
         deadline = time.monotonic() + WITHIN_S

@@ -11,7 +11,8 @@ import pytest
 
 from ebbgate_lab import apiserver
 from ebbgate_watcher.core import course, inputs
-from ebbgate_watcher.io import kubernetes
+from ebbgate_watcher.io import api as requests
+from ebbgate_watcher.io import kubernetes, tally
 
 WITHIN_S = 20.0
 # Python 3.11 aborts TLS connections one turn of the loop after their session was closed; a test that ends in
@@ -43,7 +44,8 @@ class Heard:
 @contextlib.asynccontextmanager
 async def following(kubeconfig: str | None) -> AsyncIterator[Heard]:
     heard = Heard()
-    task = asyncio.ensure_future(kubernetes.Kubernetes(kubeconfig).run(heard.deliver))
+    source = kubernetes.Kubernetes(requests.Access(kubeconfig), tally.Tally())
+    task = asyncio.ensure_future(source.run(heard.deliver))
     try:
         yield heard
     finally:
@@ -68,7 +70,7 @@ async def test_a_server_that_fell_silent_is_noticed_and_heard_again(
     api: apiserver.ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kubernetes, "QUIET_S", 1.0)
-    monkeypatch.setattr(kubernetes, "CONNECT_S", 1.0)
+    monkeypatch.setattr(requests, "CONNECT_S", 1.0)
     async with following(str(api.kubeconfig())) as heard:
         await heard.until(listed)
         os.kill(api.api.pid, signal.SIGSTOP)

@@ -22,7 +22,7 @@ class Bus:
 
     def carry_out(self, outputs: list[inputs.Output]) -> None:
         for output in outputs:
-            if isinstance(output, inputs.Publish):
+            if isinstance(output, inputs.Publish | inputs.Discard):
                 for message in output.messages:
                     known = self.stored.get(message.subject)
                     assert known is None or known.payload != message.payload, "published twice"

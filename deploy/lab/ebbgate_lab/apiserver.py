@@ -156,7 +156,8 @@ class ApiServer:
         return path
 
     def watcher_arguments(self) -> list[str]:
-        return ["--source", "kubernetes", "--kubeconfig", str(self.kubeconfig())]
+        # One watcher, which need not wait for its predecessor's Lease.
+        return ["--source", "kubernetes", "--kubeconfig", str(self.kubeconfig()), "--lease", ""]
 
     @property
     def _authority(self) -> pathlib.Path:

@@ -8,25 +8,33 @@ fact at all is `Unusable`, what could not be read within a fact is one of its `w
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from ebbgate_bus.contracts import codec, facts, subjects
 from ebbgate_watcher.core import parsing, shapes
 
+MAX_BYTES = 3 * 1024 * 1024
+"""Of a fact: below the bus's largest payload, and twice what Kubernetes stores of an object by default."""
+
 
 class Observed(msgspec.Struct, frozen=True, gc=False):
-    """An object that is a fact. `kind`: the fact's ("pod", "policy", …). `uid`: that of the fact where it has
-    one, so never empty. `warnings`: one clause for each thing that was left out.
+    """An object that is a fact, as the bytes it is on the bus: this is how 150,000 pods are held. `kind`: the
+    fact's ("pod", "policy", …). `uid`: that of the fact where it has one, so never empty. `warnings`: one
+    clause for each thing that was left out.
     """
 
     subject: str
-    fact: facts.Fact
+    payload: bytes
     kind: str
     uid: str
     resource_version: str = ""
     warnings: tuple[str, ...] = ()
+
+    @property
+    def fact(self) -> facts.Fact:
+        return cast(facts.Fact, codec.decode(self.subject, self.payload))
 
 
 class Unusable(msgspec.Struct, frozen=True, gc=False):
@@ -103,8 +111,11 @@ def _read(kind: _Kind, raw: bytes | msgspec.Raw) -> Observed | Unusable:
         subject = _subject(kind, head.namespace, head.name)
     except ValueError as error:
         return Unusable("", kind.fact, _display_name(raw), str(error), version)
-    fact = kind.build(head, shape, notes)
-    return Observed(subject, fact, kind.fact, head.uid, version, tuple(notes))
+    payload = codec.encode(kind.build(head, shape, notes))
+    if len(payload) > MAX_BYTES:
+        reason = f"as a fact it has {len(payload)} bytes, and {MAX_BYTES} are allowed"
+        return Unusable(subject, kind.fact, _display_name(raw), reason, version)
+    return Observed(subject, payload, kind.fact, head.uid, version, tuple(notes))
 
 
 def _head(kind: _Kind, metadata: shapes.Metadata, notes: list[str]) -> _Head:

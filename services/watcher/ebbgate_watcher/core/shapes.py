@@ -35,6 +35,17 @@ class Name(Shape):
     resource_version: str | None = None
 
 
+class BookmarkMetadata(Shape):
+    resource_version: str | None = None
+    annotations: dict[str, str] | None = None
+
+
+class Bookmark(Shape):
+    """How far a watch has come, without an object."""
+
+    metadata: BookmarkMetadata | None = None
+
+
 class Named(Shape):
     """Only what tells which object it is: to be read where something else of it is wrong."""
 
