@@ -33,23 +33,32 @@ class Watcher:
     """The watcher as a process on a NATS of its own, and a look at what it published."""
 
     def __init__(self, folder: pathlib.Path, api: apiserver.ApiServer) -> None:
+        self._folder = folder
+        self._others: list[processes.Process] = []
         port, *_ = apiserver.free_ports()
         self.url = f"nats://127.0.0.1:{port}"
         self.nats = processes.nats_server(folder, host="127.0.0.1", port=port)
         self.nats.start()
         processes.until_listening("127.0.0.1", port)
-        arguments = ["--nats", self.url, "--name", "w", *api.watcher_arguments()]
-        self.process = processes.Process(
-            "watcher", processes.module("ebbgate_watcher", *arguments), log=folder / "watcher.log"
-        )
+        self.process = self._process("watcher", *api.watcher_arguments())
         self.bus: connection.Bus | None = None
 
     async def connect(self) -> None:
         self.bus = await connection.connect(self.url, name="test")
         await jetstream.ensure_streams(self.bus)
 
+    def _process(self, name: str, *arguments: str) -> processes.Process:
+        command = processes.module("ebbgate_watcher", "--nats", self.url, "--name", name, *arguments)
+        return processes.Process(name, command, log=self._folder / f"{name}.log")
+
+    def another(self, name: str, *arguments: str) -> processes.Process:
+        """One more watcher on this bus, not started yet."""
+        self._others.append(self._process(name, *arguments))
+        return self._others[-1]
+
     async def close(self) -> None:
-        self.process.stop()
+        for process in (self.process, *self._others):
+            process.stop()
         if self.bus:
             await self.bus.close()
         self.nats.kill()
@@ -72,7 +81,6 @@ class Watcher:
         deadline = time.monotonic() + WITHIN_S
         while not holds(stored := await self.stored()):
             assert time.monotonic() < deadline, sorted(stored)
-            assert self.process.running, self.process.log.read_text()
             await asyncio.sleep(0.02)
         return stored
 
@@ -91,14 +99,23 @@ class Watcher:
         return await self.stored()  # anew: the facts may have been read before the last of them came
 
     def events(self, event: str) -> list[dict[str, object]]:
-        lines = [json.loads(line) for line in self.process.log.read_text().splitlines()]
-        return [line for line in lines if line["event"] == event]
+        return events(self.process, event)
 
     async def until_logged(self, event: str, count: int = 1) -> list[dict[str, object]]:
-        async with asyncio.timeout(WITHIN_S):
-            while len(found := self.events(event)) < count:
-                await asyncio.sleep(0.02)
-        return found
+        return await until_logged(self.process, event, count)
+
+
+def events(process: processes.Process, event: str) -> list[dict[str, object]]:
+    lines = [json.loads(line) for line in process.log.read_text().splitlines()]
+    return [line for line in lines if line["event"] == event]
+
+
+async def until_logged(process: processes.Process, event: str, count: int = 1) -> list[dict[str, object]]:
+    async with asyncio.timeout(WITHIN_S):
+        while len(found := events(process, event)) < count:
+            assert process.running, process.log.read_text()
+            await asyncio.sleep(0.02)
+    return found
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ FIELD_MANAGER = "ebbgate-lab"
 NOT_OURS = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields")
 """Metadata that the server gives; manifests of stories have some of it."""
 
+LEASE_NAMESPACE = "ebbgate"
 WATCHED = (
     ("", ["pods", "namespaces", "nodes"]),
     ("cilium.io", ["ciliumegressgatewaypolicies"]),
@@ -262,10 +263,19 @@ def _rbac() -> list[dict[str, Any]]:
     role = {"apiGroup": api, "kind": "ClusterRole", "name": name}
     user = {"apiGroup": api, "kind": "User", "name": "watcher"}
     head = {"apiVersion": f"{api}/v1", "metadata": {"name": name}}
+    inside = {"apiVersion": f"{api}/v1", "metadata": {"name": name, "namespace": LEASE_NAMESPACE}}
     return [
         head | {"kind": "ClusterRole", "rules": rules},
         head | {"kind": "ClusterRoleBinding", "roleRef": role, "subjects": [user]},
+        inside | {"kind": "Role", "rules": _lease_rules(name)},
+        inside | {"kind": "RoleBinding", "roleRef": role | {"kind": "Role"}, "subjects": [user]},
     ]
+
+
+def _lease_rules(name: str) -> list[dict[str, Any]]:
+    leases = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"]}
+    # What isn't there yet has no name that a rule could go by.
+    return [leases | {"verbs": ["get", "update"], "resourceNames": [name]}, leases | {"verbs": ["create"]}]
 
 
 def _private_key() -> str:
