@@ -10,12 +10,16 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from ebbgate_bus.runtime import connection, jetstream, logs, revision, service
+from ebbgate_bus.runtime import connection, health, jetstream, logs, revision, service
 from ebbgate_watcher import settings
 from ebbgate_watcher.core import inputs, manifests, mirror
 from ebbgate_watcher.io import bus, directory, leadership, sources, tally
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
 INBOX_LIMIT = 256
 """Deliveries waiting; beyond it sources wait, and the API server keeps the rest."""
@@ -117,33 +121,72 @@ class _Watcher:
     def _stands_by(self) -> bool:
         return not self._lead.leading and self._lead.reachable and self._mirror.warm
 
+    def unready(self) -> str:
+        """Why this watcher neither publishes nor could at once, or empty. What was ready, and then lost sight
+        of the API server, stays so: nobody else would see more.
+        """
+        if not self._lead.leading and not self._lead.reachable:
+            return "the Lease can't be had; the log says why"
+        return "" if self._told else "not every kind is listed and published; the log says what is missing"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many objects of each kind there are."""
+        return self._mirror.counts
+
+
+class _Report:
+    """What is said of us over HTTP: also while we wait for the bus, so that nobody restarts us for that."""
+
+    def __init__(self, counts: tally.Tally, lead: leadership.Leadership) -> None:
+        self._counts = counts
+        self._lead = lead
+        self.watcher: _Watcher | None = None
+
+    def unready(self) -> str:
+        return self.watcher.unready() if self.watcher else "the bus isn't reached yet; the log says why"
+
+    def collect(self) -> Iterable["Metric"]:
+        from ebbgate_watcher.io import metrics
+
+        objects = self.watcher.counts if self.watcher else {}
+        return metrics.collect(self._counts, objects, leading=self._lead.leading, ready=not self.unready())
+
 
 async def main(chosen: settings.Settings) -> None:
-    nats = await connection.connect(chosen.nats, name=f"watcher {chosen.name}")
     inbox, counts = _Inbox(), tally.Tally()
-    kinds = manifests.kinds(node_networks=chosen.node_networks)
     source, lead = _outside(chosen, counts, inbox.stir)
-    facts = bus.Facts(nats, kinds, counts)
-    try:
-        await jetstream.ensure_streams(nats)
-        await facts.start()
+    report = _Report(counts, lead)
+    async with asyncio.TaskGroup() as tasks:
+        if chosen.health:
+            tasks.create_task(health.serve(health.Health(report.unready, report.collect), *chosen.health))
+        nats = await connection.connect(chosen.nats, name=f"watcher {chosen.name}")
+        kinds = manifests.kinds(node_networks=chosen.node_networks)
+        facts = bus.Facts(nats, kinds, counts)
+        report.watcher = _Watcher(facts, lead, inbox, kinds)
+        try:
+            await jetstream.ensure_streams(nats)
+            await facts.start()
+            _heed_interruptions(nats, facts, inbox)
+            async with asyncio.TaskGroup() as work:
+                work.create_task(report.watcher.turn())
+                work.create_task(lead.run(inbox.note))
+                work.create_task(source.run(inbox.deliver))
+                work.create_task(bus.follow_node_networks(nats, inbox.deliver))
+                work.create_task(bus.follow_status(nats, inbox.deliver))
+                work.create_task(service.keep_beating(nats, service="watcher", name=chosen.name))
+        finally:
+            await lead.release()  # only now: nothing is published any more
+            await nats.close()
 
-        def interrupted() -> None:
-            facts.let_go()  # a bus that was away may have lost what it had
-            inbox.stir()
 
-        nats.on_interruption(interrupted)
+def _heed_interruptions(nats: connection.Bus, facts: bus.Facts, inbox: _Inbox) -> None:
+    def interrupted() -> None:
+        facts.let_go()  # a bus that was away may have lost what it had
         inbox.stir()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_Watcher(facts, lead, inbox, kinds).turn())
-            tasks.create_task(lead.run(inbox.note))
-            tasks.create_task(source.run(inbox.deliver))
-            tasks.create_task(bus.follow_node_networks(nats, inbox.deliver))
-            tasks.create_task(bus.follow_status(nats, inbox.deliver))
-            tasks.create_task(service.keep_beating(nats, service="watcher", name=chosen.name))
-    finally:
-        await lead.release()  # only now: nothing is published any more
-        await nats.close()
+
+    nats.on_interruption(interrupted)
+    inbox.stir()
 
 
 def _outside(

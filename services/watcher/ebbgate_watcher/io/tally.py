@@ -17,9 +17,13 @@ LAG_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 
 
 class Kind:
-    """Of one kind. `watching_since`: monotonic; None while no watch is running. `lists`: complete ones."""
+    """Of one kind. `watching_since`: monotonic; None while no watch is running. `lists`: complete ones.
+    `lags`: facts by how long they took from being seen to being acknowledged.
+    """
 
     def __init__(self) -> None:
+        self.lags = [0] * (len(LAG_S) + 1)
+        self.lag_sum_s = 0.0
         self.events: Counter[str] = Counter()
         self.lists = 0
         self.watching_since: float | None = None
@@ -41,13 +45,11 @@ class Kind:
 
 
 class Tally:
-    """Of the whole watcher. `lags`: facts by how long they took from being seen to being acknowledged."""
+    """Of the whole watcher."""
 
     def __init__(self) -> None:
         self.kinds: dict[str, Kind] = {}
         self.published = 0
-        self.lags = [0] * (len(LAG_S) + 1)
-        self.lag_sum_s = 0.0
 
     def kind(self, name: str) -> Kind:
         return self.kinds.setdefault(name, Kind())
@@ -59,5 +61,6 @@ class Tally:
         for message in messages:
             if seen := message.headers.get(envelope.SEEN):
                 lag_s = max(0.0, (now_ns - int(seen)) / 1e9)
-                self.lags[bisect.bisect_left(LAG_S, lag_s)] += 1
-                self.lag_sum_s += lag_s
+                kind = self.kind(message.subject.split(".", 4)[3])
+                kind.lags[bisect.bisect_left(LAG_S, lag_s)] += 1
+                kind.lag_sum_s += lag_s
