@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 
+import aiohttp
 import pytest
 
 from ebbgate_bus.contracts import facts, streams, subjects
@@ -103,6 +104,14 @@ class Watcher:
 
     async def until_logged(self, event: str, count: int = 1) -> list[dict[str, object]]:
         return await until_logged(self.process, event, count)
+
+    async def health(self, port: int, path: str) -> tuple[int, str]:
+        """HTTP status and body."""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{port}{path}") as answer,
+        ):
+            return answer.status, await answer.text()
 
 
 def events(process: processes.Process, event: str) -> list[dict[str, object]]:

@@ -1,69 +1,22 @@
 """The Kubernetes source alone, where a whole watcher would need minutes: silence, renewed credentials."""
 
-import asyncio
-import contextlib
 import os
 import pathlib
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
 from ebbgate_lab import apiserver
-from ebbgate_watcher.core import course, inputs
+from ebbgate_watcher.core import inputs
 from ebbgate_watcher.io import api as requests
-from ebbgate_watcher.io import kubernetes, tally
+from ebbgate_watcher.io import kubernetes
 
-WITHIN_S = 20.0
+from .heard import broken, following, listed, recovered, saying, seen
+
 # Python 3.11 aborts TLS connections one turn of the loop after their session was closed; a test that ends in
 # that turn leaves the socket to the garbage collector, which says so. A service's loop goes on until they
 # are.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-class Heard:
-    """What the source delivered."""
-
-    def __init__(self) -> None:
-        self.inputs: list[inputs.Input] = []
-        self._stirred = asyncio.Event()
-
-    async def deliver(self, arrived: Sequence[inputs.Input]) -> None:
-        self.inputs += arrived
-        self._stirred.set()
-
-    async def until(self, holds: Callable[[inputs.Input], bool]) -> None:
-        """Wait for an input that was not there yet when asked."""
-        known = len(self.inputs)
-        async with asyncio.timeout(WITHIN_S):
-            while not any(map(holds, self.inputs[known:])):
-                self._stirred.clear()
-                await self._stirred.wait()
-
-
-@contextlib.asynccontextmanager
-async def following(kubeconfig: str | None) -> AsyncIterator[Heard]:
-    heard = Heard()
-    source = kubernetes.Kubernetes(requests.Access(kubeconfig), tally.Tally())
-    task = asyncio.ensure_future(source.run(heard.deliver))
-    try:
-        yield heard
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
-def broken(each: inputs.Input) -> bool:
-    return isinstance(each, inputs.Broken)
-
-
-def recovered(each: inputs.Input) -> bool:
-    return each == inputs.Recovered(course.API, "node")
-
-
-def listed(each: inputs.Input) -> bool:
-    return isinstance(each, inputs.Listed) and each.kind == "node"
 
 
 async def test_a_server_that_fell_silent_is_noticed_and_heard_again(
@@ -80,9 +33,7 @@ async def test_a_server_that_fell_silent_is_noticed_and_heard_again(
             os.kill(api.api.pid, signal.SIGCONT)
         await heard.until(recovered)
         api.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "after-silence"}})
-        await heard.until(
-            lambda each: isinstance(each, inputs.Seen) and "after-silence" in each.object.subject
-        )
+        await heard.until(seen("after-silence"))
         api.delete({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "after-silence"}})
         await heard.until(lambda each: isinstance(each, inputs.Vanished))
 
@@ -106,7 +57,7 @@ async def test_credentials_that_are_renewed_in_their_file_are_read_again(
     path = tmp_path / "kubeconfig"
     path.write_text(good.replace('"token": "', '"token": "no-'))
     async with following(str(path)) as heard:
-        await heard.until(lambda each: isinstance(each, inputs.Broken) and "401" in each.reason)
+        await heard.until(saying("401"))
         path.write_text(good)
         await heard.until(listed)
 
@@ -126,4 +77,4 @@ async def test_a_kubeconfig_that_cannot_be_read_is_waited_for(
 
 async def test_outside_a_cluster_without_kubeconfig_the_trouble_is_named() -> None:
     async with following(None) as heard:
-        await heard.until(lambda each: isinstance(each, inputs.Broken) and "ervice" in each.reason)
+        await heard.until(saying("ervice"))

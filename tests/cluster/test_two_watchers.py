@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from ebbgate_bus.contracts import streams, subjects
 from ebbgate_bus.contracts.envelope import Stored
@@ -36,7 +37,11 @@ class Pair:
             *("--lease-duration", str(DURATION_S), "--lease-renew-deadline", str(RENEW_S)),
             *("--lease-retry-period", str(RETRY_S)),
         ]
-        self.processes = [watcher.another(name, *arguments) for name in ("a", "b")]
+        self._ports = dict(zip("ab", apiserver.free_ports(), strict=False))
+        health = ("--health-bind", "127.0.0.1", "--health-port")
+        self.processes = [
+            watcher.another(name, *arguments, *health, str(port)) for name, port in self._ports.items()
+        ]
 
     async def start(self) -> tuple[processes.Process, processes.Process]:
         """Leader and stand-by, both ready."""
@@ -46,6 +51,14 @@ class Pair:
         second.start()
         await until_logged(second, "watcher.warmed")
         return first, second
+
+    async def metrics(self, name: str) -> dict[str, float]:
+        """Name, and kind if there is one → value."""
+        _, text = await self.watcher.health(self._ports[name], "/metrics")
+        samples = [each for family in text_string_to_metric_families(text) for each in family.samples]
+        return {
+            " ".join([each.name, *filter(None, [each.labels.get("kind")])]): each.value for each in samples
+        }
 
     async def until_equal(self, api: apiserver.ApiServer) -> None:
         """Until FACT is what a fresh list says."""
@@ -108,6 +121,15 @@ async def test_one_publishes_and_the_other_is_ready_to(pair: Pair, api: apiserve
     Crowd(api, 1).create(20)
     await pair.until_equal(api)
     assert not events(second, "facts.claimed")
+    first, second = [await pair.metrics(name) for name in ("a", "b")]
+    assert (first["ebbgate_watcher_leader"], second["ebbgate_watcher_leader"]) == (1.0, 0.0)
+    assert (first["ebbgate_watcher_ready"], second["ebbgate_watcher_ready"]) == (1.0, 1.0)
+    pods = len([subject for subject in fresh(api) if ".fact.pod." in subject])
+    assert first["ebbgate_watcher_objects pod"] == second["ebbgate_watcher_objects pod"] == pods
+    assert first["ebbgate_watcher_lag_seconds_count pod"] >= 20
+    assert first["ebbgate_watcher_watch_age_seconds pod"] > 0
+    assert first["ebbgate_watcher_lists_total pod"] == 1
+    assert second["ebbgate_watcher_published_total"] == 0
 
 
 async def test_who_is_stopped_hands_over_at_once(pair: Pair, api: apiserver.ApiServer) -> None:
@@ -174,10 +196,15 @@ async def test_a_leader_that_slept_through_its_lease_writes_nothing(
 async def test_without_the_right_to_the_lease_it_is_said_once(
     watcher: Watcher, api: apiserver.ApiServer
 ) -> None:
+    port = apiserver.free_ports()[0]
     process = watcher.another(
-        *("barred", "--source", "kubernetes", "--kubeconfig", str(api.kubeconfig())),
+        *("barred", "--health-port", str(port), "--health-bind", "127.0.0.1"),
+        *("--source", "kubernetes", "--kubeconfig", str(api.kubeconfig())),
         *("--lease", "kube-system/x", "--lease-retry-period", "0.05", "--lease-renew-deadline", "1"),
     )
     process.start()
     (line,) = await until_logged(process, "source.broken")
     assert 'cannot get resource "leases" in API group "coordination.k8s.io"' in str(line["reason"])
+    status, reason = await watcher.health(port, "/readyz")
+    assert (status, "Lease" in reason) == (503, True)
+    assert not events(process, "facts.claimed")

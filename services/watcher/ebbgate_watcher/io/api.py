@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import importlib.metadata
 import logging
+import socket
 from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
@@ -22,6 +23,8 @@ from kubernetes.aio.client import ApiClient, Configuration
 USER_AGENT = f"ebbgate-watcher/{importlib.metadata.version('ebbgate-watcher')}"
 JSON = "application/json"
 CONNECT_S = 5.0
+KEEP_ALIVE = {socket.TCP_KEEPIDLE: 6, socket.TCP_KEEPINTVL: 2, socket.TCP_KEEPCNT: 3}
+"""A connection whose other end is gone is noticed after 12 s."""
 LOAD_S = 60.0
 """How long an exec plugin may take; some ask a cloud's API."""
 UNAUTHORISED = 401
@@ -108,6 +111,7 @@ class Api:
         )
         response: aiohttp.ClientResponse = answer.response
         try:
+            _keep_alive(response)
             yield response
         finally:
             response.close()
@@ -133,6 +137,16 @@ class Api:
         if self._client is None:
             self._client = ApiClient(await self._access.configuration())
         return self._client
+
+
+def _keep_alive(response: aiohttp.ClientResponse) -> None:
+    """A watch only listens: without probes it would wait on a host, or a path, that is gone."""
+    transport = response.connection.transport if response.connection else None
+    if transport is not None:
+        opened = transport.get_extra_info("socket")
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in KEEP_ALIVE.items():
+            opened.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def text_of(error: BaseException) -> str:
