@@ -33,14 +33,17 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[apiserver.ApiServe
 class Watcher:
     """The watcher as a process on a NATS of its own, and a look at what it published."""
 
-    def __init__(self, folder: pathlib.Path, api: apiserver.ApiServer) -> None:
+    def __init__(
+        self, folder: pathlib.Path, api: apiserver.ApiServer, *, host: str = "127.0.0.1", netns: str = ""
+    ) -> None:
         self._folder = folder
+        self._netns = netns
         self._others: list[processes.Process] = []
         port, *_ = apiserver.free_ports()
-        self.url = f"nats://127.0.0.1:{port}"
-        self.nats = processes.nats_server(folder, host="127.0.0.1", port=port)
+        self.url = f"nats://{host}:{port}"
+        self.nats = processes.nats_server(folder, host=host, port=port)
         self.nats.start()
-        processes.until_listening("127.0.0.1", port)
+        processes.until_listening(host, port)
         self.process = self._process("watcher", *api.watcher_arguments())
         self.bus: connection.Bus | None = None
 
@@ -50,7 +53,7 @@ class Watcher:
 
     def _process(self, name: str, *arguments: str) -> processes.Process:
         command = processes.module("ebbgate_watcher", "--nats", self.url, "--name", name, *arguments)
-        return processes.Process(name, command, log=self._folder / f"{name}.log")
+        return processes.Process(name, command, log=self._folder / f"{name}.log", netns=self._netns)
 
     def another(self, name: str, *arguments: str) -> processes.Process:
         """One more watcher on this bus, not started yet."""

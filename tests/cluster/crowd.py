@@ -4,8 +4,11 @@ import concurrent.futures
 import contextlib
 import json
 import random
+from collections.abc import Mapping
 from typing import Any
 
+from ebbgate_bus.contracts import subjects
+from ebbgate_bus.contracts.envelope import Stored
 from ebbgate_lab import apiclient, apiserver
 from ebbgate_watcher.core import objects
 from ebbgate_watcher.io import kubernetes
@@ -26,6 +29,15 @@ def fresh(api: apiserver.ApiServer) -> dict[str, bytes]:
             assert isinstance(seen, objects.Observed), seen
             found[seen.subject] = seen.payload
     return found
+
+
+def facts_of(stored: Mapping[str, Stored]) -> dict[str, bytes]:
+    """What FACT holds in the same form."""
+    return {
+        subject: message.payload
+        for subject, message in stored.items()
+        if message.payload and subject.startswith(f"{subjects.ROOT}.fact.")
+    }
 
 
 class Crowd:

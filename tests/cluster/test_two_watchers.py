@@ -17,7 +17,7 @@ from ebbgate_bus.runtime import follower
 from ebbgate_lab import apiserver, processes
 
 from .conftest import WITHIN_S, Watcher, events, until_logged
-from .crowd import Crowd, fresh
+from .crowd import Crowd, facts_of, fresh
 
 SOAK = os.environ.get("EBBGATE_EXAMPLES") == "soak"
 KILLS, PODS = (20, 20_000) if SOAK else (3, 2_000)
@@ -63,14 +63,6 @@ class Pair:
     async def until_equal(self, api: apiserver.ApiServer) -> None:
         """Until FACT is what a fresh list says."""
         await self.watcher.until(lambda stored: facts_of(stored) == fresh(api))
-
-
-def facts_of(stored: dict[str, Stored]) -> dict[str, bytes]:
-    return {
-        subject: message.payload
-        for subject, message in stored.items()
-        if message.payload and subject.startswith(f"{subjects.ROOT}.fact.")
-    }
 
 
 @contextlib.asynccontextmanager
