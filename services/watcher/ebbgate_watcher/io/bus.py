@@ -64,7 +64,7 @@ class Facts:
         """
         claim = await revision.claim(self._bus, streams.FACT, subjects.FACT_WRITER)
         filters = [f"{subjects.ROOT}.fact.{kind}.>" for kind in self._kinds] + [f"{subjects.ROOT}.synced.>"]
-        stored = await follower.read(self._bus, streams.FACT, filters)
+        stored = await follower.read(self._bus, streams.FACT, filters, headers=False)
         self._claim = claim
         log.info("facts.claimed", extra={"fields": {"epoch": claim.epoch, "facts": len(stored)}})
         return inputs.Published(tuple(stored))
