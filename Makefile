@@ -8,7 +8,8 @@ ROUNDS ?= 3
 HUNTS ?= 3
 HUNT_S ?= 600
 
-.PHONY: help setup demo down test check lint unit soak soak-kernel bench bench-resolver bench-datapath bpf lock clean
+.PHONY: help setup demo down test check lint unit soak soak-kernel bench bench-resolver bench-watcher bench-datapath bpf lock
+.PHONY: clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -53,6 +54,9 @@ bench: setup ## figures: latency, cold start, memory, throughput; written to bui
 
 bench-resolver: setup ## the resolver at 5,000 nodes, 150,000 pods, 1,000 policies
 	$(BIN)/python -m bench.resolver
+
+bench-watcher: setup components ## the watcher at 150,000 pods, and on the real API server at 20,000
+	$(BIN)/python -m bench.watcher
 
 bench-datapath: setup ## through the gateway, beside plain routing and a kernel-only gateway; the programmer
 	$(BIN)/python -m bench.datapath

@@ -20,7 +20,7 @@ from typing import Any
 
 from ebbgate_watcher.io.kubernetes import PATHS
 
-STAMP = "bench/changed-ns"
+STAMP = "bench-changed-ns"
 PER_WRITE = 200
 """Objects put into one chunk of the answer."""
 BOOKMARK_S = 30.0
@@ -59,17 +59,29 @@ class Cluster:
 
 def _pod() -> dict[str, Any]:
     """A pod of a Deployment as an API server of 1.35 returns it; holes between @@ and @@."""
-    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "shop-7d9c5b6f4", "controller": True}
-    labels = {
-        "app": "shop",
-        "tier": "web",
-        "pod-template-hash": "7d9c5b6f4",
-        STAMP.replace("/", "."): "@@stamp@@",
+    parts = {"metadata": _metadata(), "spec": _spec(), "status": _status()}
+    return {"apiVersion": "v1", "kind": "Pod", **parts}
+
+
+def _metadata() -> dict[str, Any]:
+    name = "shop-7d9c5b6f4"
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name, "controller": True, "uid": "0"}
+    return {
+        "name": "@@name@@",
+        "generateName": f"{name}-",
+        "namespace": "shop",
+        "uid": "@@uid@@",
+        "resourceVersion": "@@version@@",
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+        "labels": {"app": "shop", "tier": "web", "pod-template-hash": "7d9c5b6f4", STAMP: "@@stamp@@"},
+        "annotations": {"checksum/config": "0123456789abcdef" * 4, "prometheus.io/scrape": "true"},
+        "ownerReferences": [owner],
+        "managedFields": [_managed("kube-controller-manager", 40), _managed("kubelet", 30)],
     }
-    conditions = [
-        {"type": each, "status": "True", "lastProbeTime": None, "lastTransitionTime": "2026-01-01T00:00:03Z"}
-        for each in ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
-    ]
+
+
+def _spec() -> dict[str, Any]:
+    probe = {"httpGet": {"path": "/healthz", "port": 8080, "scheme": "HTTP"}, "periodSeconds": 10}
     container = {
         "name": "shop",
         "image": "registry.example/shop/web:2.31.4",
@@ -77,48 +89,35 @@ def _pod() -> dict[str, Any]:
         "env": [{"name": f"SHOP_SETTING_{number}", "value": f"value-{number}"} for number in range(8)],
         "resources": {"limits": {"memory": "512Mi"}, "requests": {"cpu": "100m", "memory": "256Mi"}},
         "volumeMounts": [{"name": "kube-api-access", "mountPath": "/var/run/secrets", "readOnly": True}],
-        "livenessProbe": {
-            "httpGet": {"path": "/healthz", "port": 8080, "scheme": "HTTP"},
-            "periodSeconds": 10,
-        },
+        "livenessProbe": probe,
         "terminationMessagePath": "/dev/termination-log",
         "imagePullPolicy": "IfNotPresent",
     }
     return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": "@@name@@",
-            "generateName": "shop-7d9c5b6f4-",
-            "namespace": "shop",
-            "uid": "@@uid@@",
-            "resourceVersion": "@@version@@",
-            "creationTimestamp": "2026-01-01T00:00:00Z",
-            "labels": labels,
-            "annotations": {"checksum/config": "0123456789abcdef" * 4, "prometheus.io/scrape": "true"},
-            "ownerReferences": [owner],
-            "managedFields": [_managed("kube-controller-manager", 40), _managed("kubelet", 30)],
-        },
-        "spec": {
-            "nodeName": "@@node@@",
-            "containers": [container],
-            "serviceAccountName": "shop",
-            "restartPolicy": "Always",
-            "tolerations": [{"key": "node.kubernetes.io/not-ready", "operator": "Exists"}],
-            "volumes": [{"name": "kube-api-access", "projected": {"defaultMode": 420, "sources": []}}],
-        },
-        "status": {
-            "phase": "Running",
-            "conditions": conditions,
-            "hostIP": "10.168.60.11",
-            "podIP": "@@ip@@",
-            "podIPs": [{"ip": "@@ip@@"}],
-            "startTime": "2026-01-01T00:00:00Z",
-            "containerStatuses": [
-                {"name": "shop", "ready": True, "restartCount": 0, "imageID": "sha256:" + "0" * 64}
-            ],
-            "qosClass": "Burstable",
-        },
+        "nodeName": "@@node@@",
+        "containers": [container],
+        "serviceAccountName": "shop",
+        "restartPolicy": "Always",
+        "tolerations": [{"key": "node.kubernetes.io/not-ready", "operator": "Exists"}],
+        "volumes": [{"name": "kube-api-access", "projected": {"defaultMode": 420, "sources": []}}],
+    }
+
+
+def _status() -> dict[str, Any]:
+    conditions = [
+        {"type": each, "status": "True", "lastProbeTime": None, "lastTransitionTime": "2026-01-01T00:00:03Z"}
+        for each in ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+    ]
+    container = {"name": "shop", "ready": True, "restartCount": 0, "imageID": "0" * 64, "image": "web"}
+    return {
+        "phase": "Running",
+        "conditions": conditions,
+        "hostIP": "10.168.60.11",
+        "podIP": "@@ip@@",
+        "podIPs": [{"ip": "@@ip@@"}],
+        "startTime": "2026-01-01T00:00:00Z",
+        "containerStatuses": [container],
+        "qosClass": "Burstable",
     }
 
 
@@ -181,12 +180,14 @@ async def _watch(
     if is_pods:
         cluster.watchers.add(queue)
     try:
-        if "sendInitialEvents" in query:
+        if query.get("resourceVersion", "0") == "0":
             for part in _all(cluster) if is_pods else ():
                 await _chunk(writer, part)
+        if "sendInitialEvents" in query:
             await _chunk(writer, _bookmark(cluster.version, end=True))
-        async for part in _changes(cluster, queue):
-            await _chunk(writer, part)
+        async for part in _changes(queue):
+            if part or "allowWatchBookmarks" in query:
+                await _chunk(writer, part or _bookmark(cluster.version, end=False))
     finally:
         cluster.watchers.discard(queue)
 
@@ -197,13 +198,14 @@ def _all(cluster: Cluster) -> Iterator[bytes]:
         yield b"".join(_event("ADDED", cluster.pod(number, 1_000_000 + number)) for number in numbers)
 
 
-async def _changes(cluster: Cluster, queue: asyncio.Queue[bytes]) -> AsyncIterator[bytes]:
+async def _changes(queue: asyncio.Queue[bytes]) -> AsyncIterator[bytes]:
+    """Nothing, when a bookmark is due."""
     while True:
         try:
             async with asyncio.timeout(BOOKMARK_S):
                 yield await queue.get()
         except TimeoutError:
-            yield _bookmark(cluster.version, end=False)
+            yield b""
 
 
 async def _chunk(writer: asyncio.StreamWriter, part: bytes) -> None:
