@@ -38,6 +38,25 @@ async def test_a_server_that_fell_silent_is_noticed_and_heard_again(
         await heard.until(lambda each: isinstance(each, inputs.Vanished))
 
 
+async def test_a_server_without_streams_is_asked_for_pages(tmp_path: pathlib.Path) -> None:
+    flags = ["--feature-gates=WatchList=false"]
+    api = apiserver.ApiServer(tmp_path / "older", crd=False, flags=flags)
+    try:
+        api.start()
+        api.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "paged"}})
+        async with following(str(api.kubeconfig())) as heard:
+            await heard.until(listed)
+            (nodes,) = [
+                each for each in heard.inputs if isinstance(each, inputs.Listed) and each.kind == "node"
+            ]
+            assert [each.subject.rpartition(".")[2] for each in nodes.objects] == ["paged"]
+            assert not [each for each in heard.inputs if broken(each)]
+            api.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "later"}})
+            await heard.until(seen("later"))
+    finally:
+        api.stop()
+
+
 async def test_a_quiet_watch_is_begun_anew_without_a_word(
     api: apiserver.ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

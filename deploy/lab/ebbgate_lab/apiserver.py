@@ -13,6 +13,7 @@ import pathlib
 import secrets
 import socket
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -45,7 +46,7 @@ class ApiServer:
     """A `sources.Source`. Keeps ports, data and tokens over restarts; `folder` holds all of it.
 
     `ports`: of the API, of etcd's clients, of its peers; free ones of this machine if left out, which is
-    right without a `netns` only.
+    right without a `netns` only. `flags`: more of them, for kube-apiserver.
     """
 
     def __init__(
@@ -56,11 +57,13 @@ class ApiServer:
         ports: tuple[int, int, int] | None = None,
         netns: str = "",
         crd: bool = True,
+        flags: Sequence[str] = (),
     ) -> None:
         self.host, self.netns = host, netns
         self.port, self._etcd_port, self._peer_port = ports or free_ports()
         self._folder = folder
         self._crd = crd
+        self._flags = tuple(flags)
         self._tokens = {user: secrets.token_hex(16) for user in ("admin", "watcher")}
         folder.mkdir(parents=True, exist_ok=True)
         self.etcd = self._etcd()
@@ -186,6 +189,7 @@ class ApiServer:
             *(f"--service-account-key-file={key}", f"--service-account-signing-key-file={key}"),
             *("--service-account-issuer=https://kubernetes.default.svc", "--authorization-mode=RBAC"),
             *("--disable-admission-plugins=ServiceAccount", f"--service-cluster-ip-range={SERVICE_CIDR}"),
+            *self._flags,
         ]
         return processes.Process(
             "kube-apiserver", arguments, log=self._folder / "kube-apiserver.log", netns=self.netns

@@ -6,9 +6,9 @@
      └──────────────────────────┴───────────────────────────┘
     any other refusal: the same again, later;   404 on a list: the kind is missing, the same again, later
 
-A stream is a watch that begins with all objects (WatchList, Kubernetes 1.32 and newer): it costs the API
-server a fraction of a list's memory, and is as fresh. An older server refuses it, and is asked for pages;
-before each list streams are tried anew, since servers are upgraded.
+A stream is a watch that begins with all objects (WatchList, on by default in Kubernetes 1.32 and from 1.34
+on): it costs the API server a fraction of a list's memory, and is as fresh. Other servers refuse it, and are
+asked for pages; before each list streams are tried anew, since servers are upgraded.
 
 It never sends or waits; `io.kubernetes` does, and asks here. Nothing is lost on any path: a watch is resumed
 from the last version seen, and where the API has forgotten that version (410) a complete list replaces what
