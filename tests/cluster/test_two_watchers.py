@@ -141,7 +141,7 @@ async def test_the_leader_is_killed_again_and_again_under_churn(pair: Pair, api:
     leader, stand_by = await pair.start()
     crowd, seed = Crowd(api, random.randrange(10**6)), random.randrange(10**6)
     choice = random.Random(seed)
-    crowd.clear()
+    await asyncio.to_thread(crowd.clear)
     await asyncio.to_thread(crowd.create, PODS)
     async with overheard(pair.watcher) as heard:
         for _ in range(KILLS):
@@ -159,7 +159,7 @@ async def test_the_leader_is_killed_again_and_again_under_churn(pair: Pair, api:
             await churn
             await pair.until_equal(api)
         assert doubled(heard) == [], f"seed {seed}"
-    crowd.clear()
+    await asyncio.to_thread(crowd.clear)
     await pair.until_equal(api)
 
 
@@ -182,7 +182,7 @@ async def test_a_leader_that_slept_through_its_lease_writes_nothing(
         assert doubled(heard) == []
     assert len(events(first, "facts.claimed")) == 1
     assert len(events(second, "facts.claimed")) == 1
-    crowd.clear()
+    await asyncio.to_thread(crowd.clear)
 
 
 async def test_without_the_right_to_the_lease_it_is_said_once(
