@@ -170,6 +170,15 @@ async def test_fields_of_a_later_version_of_the_crd_are_passed_on(
         while "tariff" not in await stored_spec():  # a changed CRD is in force a moment later
             policy["metadata"]["annotations"] = {"try": str(random.random())}
     assert (await stored_spec())["tariff"]["day"] == "ü"
+    deep: dict[str, Any] = {}
+    for _ in range(900):
+        deep = {"more": deep}
+    bottomless = objects.policy("bottomless")
+    bottomless["spec"]["tariff"] = deep
+    objects.make(bottomless)
+    (line,) = await watcher.until_logged("object.refused")
+    assert (line["name"], "deeper" in str(line["reason"])) == (bottomless["metadata"]["name"], True)
+    objects.remove(bottomless)
     await until_equal(watcher, api)
 
 

@@ -9,13 +9,14 @@ import asyncio
 import contextlib
 import functools
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ebbgate_bus.runtime import connection, health, jetstream, logs, revision, service
 from ebbgate_watcher import settings
-from ebbgate_watcher.core import inputs, manifests, mirror
+from ebbgate_watcher.core import inputs, manifests, mirror, shapes
 from ebbgate_watcher.io import bus, directory, leadership, sources, tally
 
 if TYPE_CHECKING:
@@ -207,6 +208,7 @@ def _outside(
 
 
 if __name__ == "__main__":
+    sys.setrecursionlimit(shapes.API_DEPTH + 1000)
     chosen = settings.parse_settings()
     logs.setup(service="watcher", name=chosen.name)
     service.run(functools.partial(main, chosen))

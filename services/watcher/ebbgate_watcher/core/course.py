@@ -73,7 +73,7 @@ class Course:
         """The body of a list's page (HTTP 200)."""
         try:
             page = _page.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except shapes.UNDECODABLE as error:
             return self.fail(f"the list doesn't decode: {error}")
         for raw in page.items or ():
             self._gather(objects.read(self._kind, raw))
@@ -103,7 +103,7 @@ class Course:
             return []
         try:
             events = _lines.decode_lines(lines)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except shapes.UNDECODABLE as error:
             return self._relist(f"the watch doesn't decode: {error}")
         taken: list[inputs.Input] = []
         for event in events:
@@ -215,7 +215,7 @@ class Course:
     def _take_error(self, raw: msgspec.Raw) -> list[inputs.Input]:
         try:
             status = _status.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except shapes.UNDECODABLE as error:
             return self._relist(f"an error of the watch doesn't decode: {error}")
         if status.code == GONE_STATUS:
             return self._relist("")
@@ -226,7 +226,7 @@ def reason_of(body: bytes) -> str:
     """What an answer other than 200 says, for people."""
     try:
         return _status.decode(body).message
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except shapes.UNDECODABLE:
         return body[:200].decode(errors="replace")
 
 
@@ -234,7 +234,7 @@ def _read_bookmark(raw: msgspec.Raw) -> tuple[str, bool]:
     """Its version, and whether all objects of a stream have come."""
     try:
         metadata = _bookmark.decode(raw).metadata or shapes.BookmarkMetadata()
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except shapes.UNDECODABLE:
         return "", False
     return metadata.resource_version or "", (metadata.annotations or {}).get(END_OF_STREAM) == "true"
 

@@ -9,6 +9,12 @@ deliberately open: who wrote it may be wrong, and saying so is the resolver's wo
 import msgspec
 
 NOTHING = msgspec.Raw(b"null")
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for bytes that aren't what they should be, nested without end among them."""
+API_DEPTH = 10_000
+"""How deep JSON of an API server can be nested: Go's own limit. Even of such an object the name has to be
+read, so that it doesn't make a whole list unreadable.
+"""
 
 
 class Shape(msgspec.Struct, rename="camel", gc=False):

@@ -41,7 +41,7 @@ class Elected:
         self._asked = asyncio.Event()
         self._answered = asyncio.Event()
         self._led = False
-        self._troubled = True
+        self._refused = True  # until it has been seen
 
     @property
     def leading(self) -> bool:
@@ -49,7 +49,7 @@ class Elected:
 
     @property
     def reachable(self) -> bool:
-        return not self._troubled
+        return not self._refused
 
     async def run(self, note: leadership.Note) -> None:
         last: list[inputs.Input] = []
@@ -99,7 +99,7 @@ class Elected:
                 await self._api.refused()
             answered = self._election.read if isinstance(wanted, lease.Read) else self._election.written
             said = answered(status, body, began)
-        self._troubled = any(isinstance(each, inputs.Broken) for each in said)
+            self._refused = any(isinstance(each, inputs.Broken) for each in said)
         return said
 
     async def _send(self, wanted: lease.Read | lease.Write) -> tuple[int, bytes]:

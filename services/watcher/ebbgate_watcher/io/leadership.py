@@ -12,7 +12,9 @@ Note = Callable[[Sequence[inputs.Input]], None]
 
 
 class Leadership(Protocol):
-    """`leading`: may we publish? `reachable`: has the Lease, if there is one, been seen lately?"""
+    """`leading`: may we publish? `reachable`: could we, once it is our turn? It stays so while the API server
+    is away: nobody else would get an answer.
+    """
 
     @property
     def leading(self) -> bool: ...
