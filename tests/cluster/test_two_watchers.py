@@ -52,9 +52,12 @@ class Pair:
         await until_logged(second, "watcher.warmed")
         return first, second
 
+    def port(self, name: str) -> int:
+        return self._ports[name]
+
     async def metrics(self, name: str) -> dict[str, float]:
         """Name, and kind if there is one → value."""
-        _, text = await self.watcher.health(self._ports[name], "/metrics")
+        _, text = await self.watcher.health(self.port(name), "/metrics")
         samples = [each for family in text_string_to_metric_families(text) for each in family.samples]
         return {
             " ".join([each.name, *filter(None, [each.labels.get("kind")])]): each.value for each in samples
@@ -161,6 +164,27 @@ async def test_the_leader_is_killed_again_and_again_under_churn(pair: Pair, api:
         assert doubled(heard) == [], f"seed {seed}"
     await asyncio.to_thread(crowd.clear)
     await pair.until_equal(api)
+
+
+async def test_bus_and_api_server_are_killed_under_churn(pair: Pair, api: apiserver.ApiServer) -> None:
+    leader, _ = await pair.start()
+    crowd = Crowd(api, 4)
+    await asyncio.to_thread(crowd.create, 100)
+    for _ in range(2):
+        churn = asyncio.ensure_future(asyncio.to_thread(crowd.stir, 150, 100))
+        pair.watcher.nats.kill()
+        pair.watcher.nats.start()
+        await churn
+        await pair.until_equal(api)
+    ready = len(events(leader, "facts.claimed"))
+    assert ready >= 2
+    api.api.kill()
+    await until_logged(leader, "lease.lost")
+    assert (await pair.watcher.health(pair.port("a"), "/readyz"))[0] == 200
+    api.start_api()
+    await asyncio.to_thread(crowd.stir, 150, 50)
+    await pair.until_equal(api)
+    await asyncio.to_thread(crowd.clear)
 
 
 async def test_a_leader_that_slept_through_its_lease_writes_nothing(

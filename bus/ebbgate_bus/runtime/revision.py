@@ -6,12 +6,14 @@ of it is stored. Rows fenced one by one were measured not to be enough: two writ
 either commits.
 """
 
+import asyncio
 import json
 import os
 from collections.abc import Sequence
 
 import msgspec
 import nats.errors
+from nats.aio.msg import Msg
 
 from ebbgate_bus.contracts import codec, rows, streams
 from ebbgate_bus.contracts.envelope import Outgoing, Stored
@@ -79,12 +81,29 @@ async def publish(bus: connection.Bus, batch: Sequence[Outgoing], *, expected_se
             await bus.publish(message.subject, message.payload, headers=_headers(message, batch_id, number))
         headers = _headers(batch[last], batch_id, last + 1)
         headers |= {"Nats-Batch-Commit": "1", "Nats-Expected-Last-Subject-Sequence": str(expected_sequence)}
-        reply = await bus.request(
-            batch[last].subject, batch[last].payload, headers=headers, timeout=ACK_TIMEOUT_S
-        )
+        reply = await _ask(bus, Outgoing(batch[last].subject, batch[last].payload, headers))
     except nats.errors.Error as error:
         raise Unanswered(str(error) or repr(error)) from error
     return _sequence_of(reply.data)
+
+
+async def _ask(bus: connection.Bus, message: Outgoing) -> Msg:
+    """The answer to `message`; an interruption of the bus has taken it along, and isn't waited out."""
+    broken = asyncio.Event()
+    forget = bus.on_interruption(broken.set)
+    breaking = asyncio.ensure_future(broken.wait())
+    asking = asyncio.ensure_future(
+        bus.request(message.subject, message.payload, headers=message.headers, timeout=ACK_TIMEOUT_S)
+    )
+    try:
+        await asyncio.wait({asking, breaking}, return_when=asyncio.FIRST_COMPLETED)
+        if not asking.done():
+            raise Unanswered("the connection broke")
+        return asking.result()
+    finally:
+        forget()
+        asking.cancel()
+        breaking.cancel()
 
 
 def _headers(message: Outgoing, batch_id: str, number: int) -> dict[str, str]:
