@@ -42,7 +42,7 @@ unit: setup
 soak: setup components ## properties on new examples (ROUNDS=3), leader kills, leak hunts (HUNTS=3, HUNT_S=600)
 	@for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; \
 	  EBBGATE_EXAMPLES=soak $(BIN)/pytest -q -n auto --timeout 3600 tests/properties || exit 1; done
-	EBBGATE_EXAMPLES=soak $(BIN)/pytest tests/cluster/test_two_watchers.py tests/cluster/test_watcher_faults.py
+	EBBGATE_EXAMPLES=soak $(BIN)/pytest tests/bus/test_fences.py tests/cluster/test_two_watchers.py tests/cluster/test_watcher_faults.py
 	$(BIN)/python -m ebbgate_lab.hunt --seeds $(HUNTS) --seconds $(HUNT_S) --document
 	tests/older_kernel/run
 

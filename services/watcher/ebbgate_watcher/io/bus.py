@@ -1,8 +1,8 @@
 """The bus as the watcher uses it: what is stored, what the mirror wants stored, what nodes report.
 
-FACT has one writer. Each batch says so in its last message, fenced on the one before, so that a watcher that
-isn't the writer any more, and may not have noticed, writes nothing. Here is also where each fact gets its
-trace, since every event begins one. Nothing is decided here.
+FACT has one writer. Each batch says so in its last message, fenced on the one before, and a few facts are
+each fenced on it, so that a watcher that isn't the writer any more, and may not have noticed, writes nothing.
+Here is also where each fact gets its trace, since every event begins one. Nothing is decided here.
 """
 
 import logging
@@ -16,6 +16,8 @@ from ebbgate_watcher.io import sources, tally
 
 NODE_NETWORKS = f"{subjects.ROOT}.fact.nodenetwork.>"
 STATUS = f"{subjects.ROOT}.status.>"
+FEW = 8
+"""So many facts go one after the other: 0.1 ms each, where a batch takes 3.6 ms on a single server."""
 LOSSES = (revision.Fenced, revision.Unanswered)
 """After these it isn't known what FACT holds, nor who writes it."""
 
@@ -99,9 +101,15 @@ class Facts:
         claim = self._claim
         if claim is None:
             raise revision.Unanswered("the bus was away")
+        batch = [Outgoing(each.subject, each.payload, each.headers | tracing.new()) for each in messages]
+        if len(batch) <= FEW:
+            for message in batch:
+                await revision.publish_alone(
+                    self._bus, message, writer=subjects.FACT_WRITER, expected_sequence=claim.sequence
+                )
+            return
         number = claim.revision + 1
         writer = codec.encode(rows.Writer(epoch=claim.epoch, revision=number))
-        batch = [Outgoing(each.subject, each.payload, each.headers | tracing.new()) for each in messages]
         batch.append(Outgoing(subjects.FACT_WRITER, writer))
         sequence = await revision.publish(self._bus, batch, expected_sequence=claim.sequence)
         if self._claim is claim:  # else an interruption of the bus came meanwhile
