@@ -1,4 +1,4 @@
-"""The fence on real servers, one and three of them: what one writer stores alone while another claims."""
+"""The fence on one and on three real servers: what one writer stores while another claims, and then reads."""
 
 import asyncio
 import os
@@ -108,7 +108,9 @@ async def test_nothing_is_stored_alone_after_anothers_claim(servers: Servers) ->
         claim = await claimed(fresh)
         count = await asyncio.wait_for(writing, WITHIN_S)
         written += count
-        found = await follower.read(fresh, streams.FACT, [f"{subjects.ROOT}.fact.pod.r{round_}.>"])
+        filters = [f"{subjects.ROOT}.fact.pod.r{round_}.>", subjects.FACT_WRITER]
+        *found, writer = await follower.read(fresh, streams.FACT, filters, up_to=claim.sequence)
+        assert writer.sequence == claim.sequence
         assert len(found) == count
         assert all(message.sequence < claim.sequence for message in found)
     assert written > ROUNDS

@@ -35,7 +35,10 @@ async def test_who_was_overtaken_writes_nothing_and_is_told(bus: connection.Bus,
     await first.claim()
     await first.carry_out([inputs.Publish((namespace("a"),))])
     published = await second.claim()
-    assert [message.subject for message in published.messages] == [subjects.fact("namespace", "a")]
+    assert [message.subject for message in published.messages] == [
+        subjects.fact("namespace", "a"),
+        subjects.FACT_WRITER,
+    ]
     for count in (1, bus_.FEW, bus_.FEW + 1, mirror.BATCH):
         with pytest.raises(revision.Fenced):
             await first.carry_out([inputs.Publish(tuple(namespace(f"n{n}") for n in range(count)))])

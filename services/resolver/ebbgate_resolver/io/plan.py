@@ -21,5 +21,6 @@ async def claim(bus: connection.Bus) -> Claim:
     Raises revision.Fenced if another one claims at the same time, revision.Unanswered, revision.Refused.
     """
     mine = await revision.claim(bus, streams.PLAN, subjects.WRITER)
-    stored = await follower.read(bus, streams.PLAN, [f"{subjects.ROOT}.plan.>"])
+    # Up to the claim: what the one before us stored last must not be missed.
+    stored = await follower.read(bus, streams.PLAN, [f"{subjects.ROOT}.plan.>"], up_to=mine.sequence)
     return Claim(mine.epoch, mine.sequence, tuple(stored))

@@ -65,8 +65,10 @@ class Facts:
         takes. Raises one of LOSSES, revision.Refused.
         """
         claim = await revision.claim(self._bus, streams.FACT, subjects.FACT_WRITER)
-        filters = [f"{subjects.ROOT}.fact.{kind}.>" for kind in self._kinds] + [f"{subjects.ROOT}.synced.>"]
-        stored = await follower.read(self._bus, streams.FACT, filters, headers=False)
+        filters = [f"{subjects.ROOT}.fact.{kind}.>" for kind in self._kinds]
+        filters += [f"{subjects.ROOT}.synced.>", subjects.FACT_WRITER]
+        # Up to the claim: what the one before us stored last must not be missed.
+        stored = await follower.read(self._bus, streams.FACT, filters, headers=False, up_to=claim.sequence)
         self._claim = claim
         log.info("facts.claimed", extra={"fields": {"epoch": claim.epoch, "facts": len(stored)}})
         return inputs.Published(tuple(stored))
