@@ -49,6 +49,7 @@ class Crowd:
         self._path = apiserver.collection("v1", "Pod", NAMESPACE)
         metadata = {"name": NAMESPACE}
         api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        self.clear()  # what another test left
 
     def create(self, count: int, *, start: int = 0) -> None:
         """Pods `start` to `start + count`."""

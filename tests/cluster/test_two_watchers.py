@@ -144,7 +144,6 @@ async def test_the_leader_is_killed_again_and_again_under_churn(pair: Pair, api:
     leader, stand_by = await pair.start()
     crowd, seed = Crowd(api, random.randrange(10**6)), random.randrange(10**6)
     choice = random.Random(seed)
-    await asyncio.to_thread(crowd.clear)
     await asyncio.to_thread(crowd.create, PODS)
     async with overheard(pair.watcher) as heard:
         for _ in range(KILLS):

@@ -61,9 +61,12 @@ async def read(
     """
     parts = [tuple(filters)] if up_to else [(one,) for one in filters]
     found = await _read_all(bus, stream, parts, headers=headers, up_to=up_to)
-    return sorted(
-        [message for messages, _ in found for message in messages], key=lambda message: message.sequence
-    )
+    last: dict[str, Stored] = {}
+    for message in (message for messages, _ in found for message in messages):
+        # What was replaced while it was read has come twice.
+        if message.subject not in last or last[message.subject].sequence < message.sequence:
+            last[message.subject] = message
+    return sorted(last.values(), key=lambda message: message.sequence)
 
 
 async def _read_all(

@@ -114,21 +114,24 @@ async def publish_alone(
 
 async def _ask(bus: connection.Bus, message: Outgoing) -> Msg:
     """The answer to `message`; an interruption of the bus has taken it along, and isn't waited out."""
-    broken = asyncio.Event()
-    forget = bus.on_interruption(broken.set)
-    breaking = asyncio.ensure_future(broken.wait())
     asking = asyncio.ensure_future(
         bus.request(message.subject, message.payload, headers=message.headers, timeout=ACK_TIMEOUT_S)
     )
+    forget = bus.on_interruption(lambda: _cancel(asking))
     try:
-        await asyncio.wait({asking, breaking}, return_when=asyncio.FIRST_COMPLETED)
-        if not asking.done():
-            raise Unanswered("the connection broke")
-        return asking.result()
+        return await asking
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task and task.cancelling():  # not the answer is given up, but we are
+            raise
+        raise Unanswered("the connection broke") from None
     finally:
         forget()
         asking.cancel()
-        breaking.cancel()
+
+
+def _cancel(asking: asyncio.Future[Msg]) -> None:
+    asking.cancel()
 
 
 def _headers(message: Outgoing, batch_id: str, number: int) -> dict[str, str]:
