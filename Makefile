@@ -8,7 +8,8 @@ ROUNDS ?= 3
 HUNTS ?= 3
 HUNT_S ?= 600
 
-.PHONY: help setup demo down test check lint unit soak soak-kernel bench bench-resolver bench-datapath bpf lock clean
+.PHONY: help setup demo down test check lint unit soak soak-kernel bench bench-resolver bench-watcher bench-datapath bpf lock
+.PHONY: clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -38,9 +39,10 @@ lint: setup
 unit: setup
 	$(BIN)/pytest -q -n auto tests/unit tests/properties tests/scenarios
 
-soak: setup ## properties on new examples (ROUNDS=3), leak hunts with new seeds (HUNTS=3, HUNT_S=600)
+soak: setup components ## properties on new examples (ROUNDS=3), leader kills, leak hunts (HUNTS=3, HUNT_S=600)
 	@for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; \
 	  EBBGATE_EXAMPLES=soak $(BIN)/pytest -q -n auto --timeout 3600 tests/properties || exit 1; done
+	EBBGATE_EXAMPLES=soak $(BIN)/pytest tests/bus/test_fences.py tests/cluster/test_two_watchers.py tests/cluster/test_watcher_faults.py
 	$(BIN)/python -m ebbgate_lab.hunt --seeds $(HUNTS) --seconds $(HUNT_S) --document
 	tests/older_kernel/run
 
@@ -52,6 +54,9 @@ bench: setup ## figures: latency, cold start, memory, throughput; written to bui
 
 bench-resolver: setup ## the resolver at 5,000 nodes, 150,000 pods, 1,000 policies
 	$(BIN)/python -m bench.resolver
+
+bench-watcher: setup components ## the watcher at 150,000 pods, and on the real API server at 20,000
+	$(BIN)/python -m bench.watcher
 
 bench-datapath: setup ## through the gateway, beside plain routing and a kernel-only gateway; the programmer
 	$(BIN)/python -m bench.datapath

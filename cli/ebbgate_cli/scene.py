@@ -38,7 +38,7 @@ def from_messages(stored: Iterable[Stored]) -> Scene:
     seen: dict[str, Message] = {}
     known, plan_, troubles = inventory.Inventory(), held.Held(), []
     for message in stored:
-        if not message.payload:
+        if not message.payload or message.subject == subjects.FACT_WRITER:
             continue
         try:
             decoded = codec.decode(message.subject, message.payload)

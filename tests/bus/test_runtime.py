@@ -172,3 +172,15 @@ async def test_connecting_waits_for_a_server_that_starts_later(server: Any) -> N
     bus = await asyncio.wait_for(waiting, 10)
     assert bus.is_connected
     await bus.close()
+
+
+async def test_a_batch_whose_answer_was_lost_with_the_connection_is_not_waited_for(
+    bus: connection.Bus, server: Any
+) -> None:
+    writer = Outgoing(subjects.WRITER, codec.encode(rows.Writer(epoch=1, revision=1)))
+    server.kill()
+    publishing = asyncio.ensure_future(revision.publish(bus, [peer(1), writer], expected_sequence=0))
+    server.start()
+    async with asyncio.timeout(revision.ACK_TIMEOUT_S / 2):
+        with pytest.raises(revision.Unanswered):
+            await publishing

@@ -50,7 +50,9 @@ class World:
 
     async def facts(self) -> dict[str, Stored]:
         filters = [f"{subjects.ROOT}.fact.>", f"{subjects.ROOT}.synced.>"]
-        return {message.subject: message for message in await follower.read(self.bus, streams.FACT, filters)}
+        found = {message.subject: message for message in await follower.read(self.bus, streams.FACT, filters)}
+        found.pop(subjects.FACT_WRITER, None)
+        return found
 
     async def until(self, holds: Callable[[dict[str, Stored]], bool]) -> dict[str, Stored]:
         async with asyncio.timeout(WITHIN_S):

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 
+import aiohttp
 import pytest
 
 from ebbgate_bus.contracts import facts, streams, subjects
@@ -32,24 +33,36 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[apiserver.ApiServe
 class Watcher:
     """The watcher as a process on a NATS of its own, and a look at what it published."""
 
-    def __init__(self, folder: pathlib.Path, api: apiserver.ApiServer) -> None:
+    def __init__(
+        self, folder: pathlib.Path, api: apiserver.ApiServer, *, host: str = "127.0.0.1", netns: str = ""
+    ) -> None:
+        self._folder = folder
+        self._netns = netns
+        self._others: list[processes.Process] = []
         port, *_ = apiserver.free_ports()
-        self.url = f"nats://127.0.0.1:{port}"
-        self.nats = processes.nats_server(folder, host="127.0.0.1", port=port)
+        self.url = f"nats://{host}:{port}"
+        self.nats = processes.nats_server(folder, host=host, port=port)
         self.nats.start()
-        processes.until_listening("127.0.0.1", port)
-        arguments = ["--nats", self.url, "--name", "w", *api.watcher_arguments()]
-        self.process = processes.Process(
-            "watcher", processes.module("ebbgate_watcher", *arguments), log=folder / "watcher.log"
-        )
+        processes.until_listening(host, port)
+        self.process = self._process("watcher", *api.watcher_arguments())
         self.bus: connection.Bus | None = None
 
     async def connect(self) -> None:
         self.bus = await connection.connect(self.url, name="test")
         await jetstream.ensure_streams(self.bus)
 
+    def _process(self, name: str, *arguments: str) -> processes.Process:
+        command = processes.module("ebbgate_watcher", "--nats", self.url, "--name", name, *arguments)
+        return processes.Process(name, command, log=self._folder / f"{name}.log", netns=self._netns)
+
+    def another(self, name: str, *arguments: str) -> processes.Process:
+        """One more watcher on this bus, not started yet."""
+        self._others.append(self._process(name, *arguments))
+        return self._others[-1]
+
     async def close(self) -> None:
-        self.process.stop()
+        for process in (self.process, *self._others):
+            process.stop()
         if self.bus:
             await self.bus.close()
         self.nats.kill()
@@ -61,16 +74,17 @@ class Watcher:
         os.kill(self.process.pid, signal.SIGCONT)
 
     async def stored(self) -> dict[str, Stored]:
-        """What FACT holds: subject → message, tombstones included."""
+        """What FACT holds: subject → message, tombstones included, but for who wrote it."""
         assert self.bus is not None
         filters = [f"{subjects.ROOT}.fact.>", f"{subjects.ROOT}.synced.>"]
-        return {message.subject: message for message in await follower.read(self.bus, streams.FACT, filters)}
+        found = {message.subject: message for message in await follower.read(self.bus, streams.FACT, filters)}
+        found.pop(subjects.FACT_WRITER, None)
+        return found
 
     async def until(self, holds: Callable[[dict[str, Stored]], bool]) -> dict[str, Stored]:
         deadline = time.monotonic() + WITHIN_S
         while not holds(stored := await self.stored()):
             assert time.monotonic() < deadline, sorted(stored)
-            assert self.process.running, self.process.log.read_text()
             await asyncio.sleep(0.02)
         return stored
 
@@ -89,14 +103,31 @@ class Watcher:
         return await self.stored()  # anew: the facts may have been read before the last of them came
 
     def events(self, event: str) -> list[dict[str, object]]:
-        lines = [json.loads(line) for line in self.process.log.read_text().splitlines()]
-        return [line for line in lines if line["event"] == event]
+        return events(self.process, event)
 
     async def until_logged(self, event: str, count: int = 1) -> list[dict[str, object]]:
-        async with asyncio.timeout(WITHIN_S):
-            while len(found := self.events(event)) < count:
-                await asyncio.sleep(0.02)
-        return found
+        return await until_logged(self.process, event, count)
+
+    async def health(self, port: int, path: str) -> tuple[int, str]:
+        """HTTP status and body."""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{port}{path}") as answer,
+        ):
+            return answer.status, await answer.text()
+
+
+def events(process: processes.Process, event: str) -> list[dict[str, object]]:
+    lines = [json.loads(line) for line in process.log.read_text().splitlines()]
+    return [line for line in lines if line["event"] == event]
+
+
+async def until_logged(process: processes.Process, event: str, count: int = 1) -> list[dict[str, object]]:
+    async with asyncio.timeout(WITHIN_S):
+        while len(found := events(process, event)) < count:
+            assert process.running, process.log.read_text()
+            await asyncio.sleep(0.02)
+    return found
 
 
 @pytest.fixture

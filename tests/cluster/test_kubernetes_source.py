@@ -1,74 +1,29 @@
 """The Kubernetes source alone, where a whole watcher would need minutes: silence, renewed credentials."""
 
-import asyncio
-import contextlib
 import os
 import pathlib
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
 from ebbgate_lab import apiserver
-from ebbgate_watcher.core import course, inputs
+from ebbgate_watcher.core import inputs
+from ebbgate_watcher.io import api as requests
 from ebbgate_watcher.io import kubernetes
 
-WITHIN_S = 20.0
+from .heard import broken, following, listed, recovered, saying, seen
+
 # Python 3.11 aborts TLS connections one turn of the loop after their session was closed; a test that ends in
 # that turn leaves the socket to the garbage collector, which says so. A service's loop goes on until they
 # are.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
-class Heard:
-    """What the source delivered."""
-
-    def __init__(self) -> None:
-        self.inputs: list[inputs.Input] = []
-        self._stirred = asyncio.Event()
-
-    async def deliver(self, arrived: Sequence[inputs.Input]) -> None:
-        self.inputs += arrived
-        self._stirred.set()
-
-    async def until(self, holds: Callable[[inputs.Input], bool]) -> None:
-        """Wait for an input that was not there yet when asked."""
-        known = len(self.inputs)
-        async with asyncio.timeout(WITHIN_S):
-            while not any(map(holds, self.inputs[known:])):
-                self._stirred.clear()
-                await self._stirred.wait()
-
-
-@contextlib.asynccontextmanager
-async def following(kubeconfig: str | None) -> AsyncIterator[Heard]:
-    heard = Heard()
-    task = asyncio.ensure_future(kubernetes.Kubernetes(kubeconfig).run(heard.deliver))
-    try:
-        yield heard
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
-def broken(each: inputs.Input) -> bool:
-    return isinstance(each, inputs.Broken)
-
-
-def recovered(each: inputs.Input) -> bool:
-    return each == inputs.Recovered(course.API, "node")
-
-
-def listed(each: inputs.Input) -> bool:
-    return isinstance(each, inputs.Listed) and each.kind == "node"
-
-
 async def test_a_server_that_fell_silent_is_noticed_and_heard_again(
     api: apiserver.ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kubernetes, "QUIET_S", 1.0)
-    monkeypatch.setattr(kubernetes, "CONNECT_S", 1.0)
+    monkeypatch.setattr(requests, "CONNECT_S", 1.0)
     async with following(str(api.kubeconfig())) as heard:
         await heard.until(listed)
         os.kill(api.api.pid, signal.SIGSTOP)
@@ -78,11 +33,28 @@ async def test_a_server_that_fell_silent_is_noticed_and_heard_again(
             os.kill(api.api.pid, signal.SIGCONT)
         await heard.until(recovered)
         api.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "after-silence"}})
-        await heard.until(
-            lambda each: isinstance(each, inputs.Seen) and "after-silence" in each.object.subject
-        )
+        await heard.until(seen("after-silence"))
         api.delete({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "after-silence"}})
         await heard.until(lambda each: isinstance(each, inputs.Vanished))
+
+
+async def test_a_server_without_streams_is_asked_for_pages(tmp_path: pathlib.Path) -> None:
+    flags = ["--feature-gates=WatchList=false"]
+    api = apiserver.ApiServer(tmp_path / "older", crd=False, flags=flags)
+    try:
+        api.start()
+        api.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "paged"}})
+        async with following(str(api.kubeconfig())) as heard:
+            await heard.until(listed)
+            (nodes,) = [
+                each for each in heard.inputs if isinstance(each, inputs.Listed) and each.kind == "node"
+            ]
+            assert [each.subject.rpartition(".")[2] for each in nodes.objects] == ["paged"]
+            assert not [each for each in heard.inputs if broken(each)]
+            api.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "later"}})
+            await heard.until(seen("later"))
+    finally:
+        api.stop()
 
 
 async def test_a_quiet_watch_is_begun_anew_without_a_word(
@@ -104,7 +76,7 @@ async def test_credentials_that_are_renewed_in_their_file_are_read_again(
     path = tmp_path / "kubeconfig"
     path.write_text(good.replace('"token": "', '"token": "no-'))
     async with following(str(path)) as heard:
-        await heard.until(lambda each: isinstance(each, inputs.Broken) and "401" in each.reason)
+        await heard.until(saying("401"))
         path.write_text(good)
         await heard.until(listed)
 
@@ -124,4 +96,4 @@ async def test_a_kubeconfig_that_cannot_be_read_is_waited_for(
 
 async def test_outside_a_cluster_without_kubeconfig_the_trouble_is_named() -> None:
     async with following(None) as heard:
-        await heard.until(lambda each: isinstance(each, inputs.Broken) and "ervice" in each.reason)
+        await heard.until(saying("ervice"))

@@ -68,6 +68,7 @@ EXAMPLES: dict[str, Message] = {
         uid="0002", generation=2, created="2026-01-01T00:00:00Z", spec=msgspec.Raw(b"{}")
     ),
     subjects.WRITER: rows.Writer(epoch=2, revision=9),
+    subjects.FACT_WRITER: rows.Writer(epoch=2, revision=9),
     subjects.status("node2"): reports.Applied(
         node="node2",
         epoch=2,

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from ebbgate_bus.contracts import facts, rows, subjects
+from ebbgate_bus.contracts import codec, facts, rows, subjects
 from ebbgate_cli import __main__ as cli
 from ebbgate_cli import amending, simulations
 from ebbgate_resolver.core import simulation
@@ -145,7 +145,7 @@ def test_what_the_cluster_adds_to_objects_stays() -> None:
         facts.ServiceCidr(name="s"),
     ]
     known = {objects.subject_of(each): each for each in old}
-    seen = [watched.Observed(objects.subject_of(each), each, "", "") for each in new]
+    seen = [watched.Observed(objects.subject_of(each), codec.encode(each), "", "") for each in new]
     after = amending.applied(known, seen)
     assert after[subjects.fact("pod", "d", "p")] == msgspec.structs.replace(old[0], labels={"x": "y"})
     assert after[subjects.fact("node", "n")] == msgspec.structs.replace(old[1], labels={"a": "2", "h": "n"})

@@ -21,9 +21,23 @@ def event(kind: str, value: dict[str, Any]) -> bytes:
     return json.dumps({"type": kind, "object": value}).encode() + b"\n"
 
 
+def paging(kind: str = "pod") -> course.Course:
+    """With a server that knows no streams."""
+    walk = course.Course(kind)
+    assert news(walk.refused(422, "sendInitialEvents is forbidden")) == []
+    assert (walk.next, walk.delay_s) == (course.List(), 0.0)
+    return walk
+
+
+def end(version: int = 10) -> bytes:
+    metadata = {"resourceVersion": str(version), "annotations": {course.END_OF_STREAM: "true"}}
+    return event("BOOKMARK", {"metadata": metadata})
+
+
 def watching(version: int = 10) -> course.Course:
     walk = course.Course("pod")
-    walk.take_page(page(version=version), 1)
+    walk.watching()
+    walk.take_chunk(end(version), 1)
     walk.watching()
     return walk
 
@@ -33,14 +47,62 @@ def news(said: list[inputs.Input]) -> list[inputs.Input]:
 
 
 def test_pages_are_gathered_into_one_list_and_the_watch_begins_at_its_version() -> None:
-    walk = course.Course("pod")
-    assert walk.next == course.List()
+    walk = paging()
     assert news(walk.take_page(page("a", more="token"), 1)) == []
     assert walk.next == course.List("token")
     (listed,) = news(walk.take_page(page("b", version=12), 2))
     assert isinstance(listed, inputs.Listed)
     assert [each.subject.rpartition(".")[2] for each in listed.objects] == ["a", "b"]
     assert walk.next == course.Watch("12")
+
+
+def test_a_stream_is_all_there_is_once_its_end_came_and_then_a_watch() -> None:
+    walk = course.Course("pod")
+    assert walk.next == course.Stream()
+    assert news(walk.watching()) == []
+    stream = event("ADDED", pod("a", 3)) + event("ADDED", pod("b", 4)) + event("ADDED", pod("c", 5))
+    changed = event("DELETED", pod("b", 11)) + event("MODIFIED", pod("a", 12))
+    assert (
+        walk.take_chunk(stream + changed + event("BOOKMARK", {"metadata": {"resourceVersion": "9"}}), 1) == []
+    )
+    assert walk.next == course.Stream()
+    (listed,) = news(walk.take_chunk(end(13), 2))
+    assert isinstance(listed, inputs.Listed)
+    assert [(each.subject[-1], each.resource_version) for each in listed.objects] == [("a", "12"), ("c", "5")]
+    assert walk.next == course.Watch("13")
+    (seen,) = walk.take_chunk(event("ADDED", pod("d", 14)), 3)
+    assert isinstance(seen, inputs.Seen)
+
+
+def test_a_stream_that_breaks_off_is_begun_anew_and_one_without_an_end_is_paged() -> None:
+    walk = course.Course("pod")
+    walk.watching()
+    walk.take_chunk(event("ADDED", pod("old")), 1)
+    walk.lost("reset", 5.0)
+    assert walk.next == course.Stream()
+    walk.watching()
+    (listed,) = news(walk.take_chunk(event("ADDED", pod("a")) + end(), 2))
+    assert isinstance(listed, inputs.Listed)
+    assert len(listed.objects) == 1
+    endless = course.Course("pod")
+    endless.watching()
+    assert isinstance(endless.ended(75.0)[0], inputs.Broken)
+    assert endless.next == course.List()
+
+
+def test_a_busy_server_says_when_to_come_back() -> None:
+    walk = course.Course("pod")
+    walk.refused(429, "too many requests", 7.0)
+    assert walk.delay_s == 7.0
+    walk.refused(429, "too many requests", 7e9)
+    assert walk.delay_s == course.MAX_PATIENCE_S
+    assert walk.next == course.Stream()
+
+
+def test_a_bookmark_that_does_not_decode_advances_nothing() -> None:
+    walk = watching(10)
+    assert walk.take_chunk(event("BOOKMARK", {"metadata": 1}), 5) == []
+    assert walk.next == course.Watch("10")
 
 
 def test_events_cut_anywhere_are_read_whole() -> None:
@@ -84,7 +146,7 @@ def test_an_expired_version_leads_to_a_new_list_in_silence() -> None:
     ):
         walk = watching()
         assert expire(walk) == []
-        assert walk.next == course.List()
+        assert walk.next == course.Stream()
         assert walk.delay_s > 0
 
 
@@ -93,15 +155,17 @@ def test_what_follows_an_error_in_the_same_chunk_is_void() -> None:
     stream = event("ERROR", {"code": 410}) + event("ADDED", pod("a"))
     assert walk.take_chunk(stream, 5) == []
     assert walk.take_chunk(event("ADDED", pod("b")), 5) == []
+    assert walk.void()
     assert walk.ended(0.0) == []
-    assert walk.next == course.List()
+    assert walk.next == course.Stream()
 
 
 def test_an_expired_page_begins_the_list_again() -> None:
-    walk = course.Course("pod")
+    walk = paging()
     walk.take_page(page("a", more="token"), 1)
     assert news(walk.refused(410, "expired")) == []
-    assert walk.next == course.List()
+    assert walk.next == course.Stream()
+    walk.refused(400, "unknown")
     (listed,) = news(walk.take_page(page("b"), 2))
     assert isinstance(listed, inputs.Listed)
     assert len(listed.objects) == 1
@@ -120,11 +184,11 @@ def test_other_errors_of_a_watch_are_said_and_lead_to_a_new_list(line: bytes) ->
     walk = watching()
     (said,) = walk.take_chunk(line, 5)
     assert isinstance(said, inputs.Broken)
-    assert walk.next == course.List()
+    assert walk.next == course.Stream()
 
 
 def test_a_list_that_does_not_decode_is_asked_for_again() -> None:
-    walk = course.Course("pod")
+    walk = paging()
     (said,) = news(walk.take_page(b"<html>", 1))
     assert isinstance(said, inputs.Broken)
     assert walk.next == course.List()
@@ -134,10 +198,10 @@ def test_a_list_that_does_not_decode_is_asked_for_again() -> None:
 def test_a_kind_that_is_not_known_is_missing_and_asked_for_again() -> None:
     walk = course.Course("policy")
     assert news(walk.refused(404, "no")) == [inputs.Listed("policy", (), 0, missing=True)]
-    assert (walk.next, walk.delay_s) == (course.List(), course.MISSING_DELAY_S)
+    assert (walk.next, walk.delay_s) == (course.Stream(), course.MISSING_DELAY_S)
     gone = watching()
     assert news(gone.refused(404, "no")) == []
-    assert gone.next == course.List()
+    assert gone.next == course.Stream()
 
 
 def test_a_refusal_is_said_and_the_same_request_repeated() -> None:

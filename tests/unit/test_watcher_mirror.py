@@ -22,7 +22,7 @@ class Bus:
 
     def carry_out(self, outputs: list[inputs.Output]) -> None:
         for output in outputs:
-            if isinstance(output, inputs.Publish):
+            if isinstance(output, inputs.Publish | inputs.Discard):
                 for message in output.messages:
                     known = self.stored.get(message.subject)
                     assert known is None or known.payload != message.payload, "published twice"
@@ -223,9 +223,9 @@ def test_an_object_that_became_unreadable_keeps_its_last_good_version() -> None:
 
 
 def test_an_unreadable_object_that_was_never_good_is_no_fact() -> None:
-    bad = pod("a", labels={"x": 1})
+    bad, nameless = pod("a", labels={"x": 1}), objects.Unusable("", "pod", "", "it has no name")
     bus = Bus()
-    bus.carry_out(mirror.Mirror(["pod"]).step([inputs.Listed("pod", (bad,), 7), EMPTY], 0.0))
+    bus.carry_out(mirror.Mirror(["pod"]).step([inputs.Listed("pod", (bad, nameless), 7), EMPTY], 0.0))
     assert bus.live() == set()
 
 
@@ -332,3 +332,71 @@ def test_node_networks_from_the_source_are_nobodys_orphans() -> None:
     reflection.step([EMPTY, inputs.Listed("node", (), 1)], 0.0)
     assert reflection.step([inputs.Reported("fact.nodenetwork", True, (network,))], 0.0) == []
     assert reflection.wake_at() is None
+
+
+def test_what_exceeds_a_batch_is_said_step_by_step_and_synced_last() -> None:
+    reflection, bus = mirror.Mirror(["pod"]), Bus()
+    names = [f"p{number:04}" for number in range(2 * mirror.BATCH + 1)]
+    steps = [reflection.step([EMPTY, listed(*names)], 0.0)]
+    while reflection.wake_at() == 0.0:
+        assert not reflection.ready
+        steps.append(reflection.step([], 0.0))
+    assert [len(output.messages) for (output, *_) in steps if isinstance(output, inputs.Publish)] == [
+        mirror.BATCH,
+        mirror.BATCH,
+        1,
+    ]
+    for step in steps:
+        bus.carry_out(step)
+    assert bus.written == [*map(subject, names), subjects.synced("pod")]
+    assert reflection.ready
+
+
+def test_what_goes_waits_for_all_that_comes_even_over_steps() -> None:
+    many = [f"p{number:04}" for number in range(mirror.BATCH - 1)]
+    reflection, bus = started("a", *many)
+    comes = [seen(name, label="new") for name in [*many, "y", "z"]]
+    bus.carry_out(reflection.step([vanished("a"), *comes], 1.0))
+    assert subject("a") not in bus.written
+    bus.carry_out(reflection.step([], 1.0))
+    assert bus.written[-2:] == [subject("z"), subject("a")]
+
+
+def test_what_changed_back_before_it_was_said_is_not_said() -> None:
+    many = [f"p{number:04}" for number in range(mirror.BATCH - 1)]
+    reflection, bus = started("z", *many)
+    bus.carry_out(reflection.step([seen(name, label="new") for name in [*many, "y", "z"]], 1.0))
+    bus.carry_out(reflection.step([seen("z")], 1.0))
+    assert subject("z") not in bus.written
+    assert reflection.wake_at() is None
+
+
+def test_who_was_overtaken_says_nothing_until_it_knows_what_is_stored() -> None:
+    reflection, bus = started("a", "b")
+    assert reflection.step([inputs.Overtaken(), seen("c"), vanished("a")], 1.0) == []
+    assert (reflection.ready, reflection.warm, reflection.wake_at()) == (False, True, None)
+    assert reflection.counts == {"pod": 2}
+    bus.carry_out(reflection.step([bus.published()], 2.0))
+    assert bus.live() == {subject("b"), subject("c")}
+    assert reflection.ready
+
+
+def test_who_stands_by_with_a_kind_missing_is_warm_and_removes_nothing_too_soon() -> None:
+    _, bus = started("a")
+    reflection = mirror.Mirror(["pod"])
+    assert not reflection.warm
+    reflection.step([listed(missing=True)], 100.0)
+    assert reflection.warm
+    assert reflection.step([bus.published()], 110.0) == []
+    assert reflection.wake_at() == 100.0 + mirror.MISSING_S
+
+
+def test_an_unreadable_object_keeps_its_last_good_version_whichever_is_known_first() -> None:
+    _, bus = started("a", "b")
+    bad = pod("a", labels={"x": 1})
+    for order in itertools.permutations([bus.published(), inputs.Listed("pod", (bad, pod("b")), 7)]):
+        (remark,) = mirror.Mirror(["pod"]).step(order, 0.0)
+        assert isinstance(remark, inputs.Remark)
+    gone = mirror.Mirror(["pod"])
+    bus.carry_out(gone.step([inputs.Listed("pod", (bad, pod("b")), 7), vanished("a"), bus.published()], 0.0))
+    assert bus.live() == {subject("b")}

@@ -305,3 +305,29 @@ def test_every_object_of_a_story_is_a_fact_but_the_one_without_name(story: pathl
         if isinstance(each, objects.Observed):
             assert each.warnings == ()
             assert codec.decode(each.subject, codec.encode(each.fact)) == each.fact
+
+
+def test_a_spec_nested_without_end_is_named_and_no_fact() -> None:
+    for depth, reason in ((objects.MAX_DEPTH + 1, "deeper than"), (5_000, "recursion")):
+        spec = "[" * depth + "]" * depth
+        seen = objects.read("policy", f'{{"metadata": {{"name": "p"}}, "spec": {spec}}}'.encode())
+        assert isinstance(seen, objects.Unusable)
+        assert reason in seen.reason
+    spec = "[" * objects.MAX_DEPTH + "]" * objects.MAX_DEPTH
+    seen = objects.read("policy", f'{{"metadata": {{"name": "p"}}, "spec": {spec}}}'.encode())
+    assert isinstance(seen, objects.Observed)
+
+
+def test_an_object_larger_than_the_bus_takes_is_named_and_no_fact() -> None:
+    spec = {"note": "x" * objects.MAX_BYTES}
+    seen = objects.normalise(
+        {
+            "apiVersion": "cilium.io/v2",
+            "kind": "CiliumEgressGatewayPolicy",
+            "metadata": {"name": "p"},
+            "spec": spec,
+        }
+    )
+    assert isinstance(seen, objects.Unusable)
+    assert "bytes" in seen.reason
+    assert seen.subject == "ebbgate.v1.fact.policy.p"

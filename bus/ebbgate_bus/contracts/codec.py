@@ -19,6 +19,7 @@ TYPES: dict[str, type[Message]] = {
     "fact.policy": facts.Policy,
     "fact.servicecidr": facts.ServiceCidr,
     "fact.nodenetwork": facts.NodeNetwork,
+    "fact.writer": rows.Writer,
     "synced": facts.Synced,
     "plan.set": rows.Routes,
     "plan.group": rows.Group,

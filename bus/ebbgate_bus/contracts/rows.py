@@ -127,7 +127,7 @@ class PolicyInForce(Message, frozen=True):
 
 
 class Writer(Message, frozen=True):
-    """Who writes PLAN: `epoch` grows with each resolver that takes over, `revision` with each batch."""
+    """Who writes PLAN or FACT: `epoch` grows with each process that takes over, `revision` by batch."""
 
     epoch: int
     revision: int

@@ -11,19 +11,20 @@ import msgspec
 ROOT = "ebbgate.v1"
 LIVE = f"{ROOT}.live"
 WRITER = f"{ROOT}.plan.writer"
+FACT_WRITER = f"{ROOT}.fact.writer"
 ALL = "all"
 ALL_SCOPE = f"{ROOT}.plan.all"
 
 _PREFIX = f"{ROOT}."
 _NODE_PREFIX = f"{ROOT}.plan.node."
-_ILLEGAL = frozenset(" \t\r\n*>")
+_ILLEGAL = frozenset(" _*>")
 
 
 def escape(name: str) -> str:
-    """A token for `name`. Raises ValueError for what no Kubernetes name holds (empty, blank, `_`, `*`,
-    `>`).
+    """A token for `name`. Raises ValueError for what no Kubernetes name holds (empty, blank, `_`, `*`, `>`,
+    control characters).
     """
-    if not name or "_" in name or not _ILLEGAL.isdisjoint(name) or not name.isascii():
+    if not (name.isascii() and name.isprintable() and name and _ILLEGAL.isdisjoint(name)):
         raise ValueError(f"not a name that can be a subject token: {name!r}")
     return name.replace(".", "_")
 
@@ -138,7 +139,7 @@ def parse(subject: str) -> Name | None:
     if family == "plan":
         return _parse_plan(tokens, ids)
     if family == "fact":
-        return Name(f"fact.{tokens[0]}", ids[1:]) if len(tokens) >= 2 else None
+        return Name(f"fact.{tokens[0]}", ids[1:]) if len(tokens) >= 2 or ids == ("writer",) else None
     if family in ("status", "verdict", "synced", "beat", "stats", "drop"):
         return Name(family, ids)
     return None

@@ -13,6 +13,7 @@ import pathlib
 import secrets
 import socket
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -27,6 +28,7 @@ FIELD_MANAGER = "ebbgate-lab"
 NOT_OURS = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields")
 """Metadata that the server gives; manifests of stories have some of it."""
 
+LEASE_NAMESPACE = "ebbgate"
 WATCHED = (
     ("", ["pods", "namespaces", "nodes"]),
     ("cilium.io", ["ciliumegressgatewaypolicies"]),
@@ -44,7 +46,7 @@ class ApiServer:
     """A `sources.Source`. Keeps ports, data and tokens over restarts; `folder` holds all of it.
 
     `ports`: of the API, of etcd's clients, of its peers; free ones of this machine if left out, which is
-    right without a `netns` only.
+    right without a `netns` only. `flags`: more of them, for kube-apiserver.
     """
 
     def __init__(
@@ -55,11 +57,13 @@ class ApiServer:
         ports: tuple[int, int, int] | None = None,
         netns: str = "",
         crd: bool = True,
+        flags: Sequence[str] = (),
     ) -> None:
         self.host, self.netns = host, netns
         self.port, self._etcd_port, self._peer_port = ports or free_ports()
         self._folder = folder
         self._crd = crd
+        self._flags = tuple(flags)
         self._tokens = {user: secrets.token_hex(16) for user in ("admin", "watcher")}
         folder.mkdir(parents=True, exist_ok=True)
         self.etcd = self._etcd()
@@ -156,7 +160,8 @@ class ApiServer:
         return path
 
     def watcher_arguments(self) -> list[str]:
-        return ["--source", "kubernetes", "--kubeconfig", str(self.kubeconfig())]
+        # One watcher, which need not wait for its predecessor's Lease.
+        return ["--source", "kubernetes", "--kubeconfig", str(self.kubeconfig()), "--lease", ""]
 
     @property
     def _authority(self) -> pathlib.Path:
@@ -184,6 +189,7 @@ class ApiServer:
             *(f"--service-account-key-file={key}", f"--service-account-signing-key-file={key}"),
             *("--service-account-issuer=https://kubernetes.default.svc", "--authorization-mode=RBAC"),
             *("--disable-admission-plugins=ServiceAccount", f"--service-cluster-ip-range={SERVICE_CIDR}"),
+            *self._flags,
         ]
         return processes.Process(
             "kube-apiserver", arguments, log=self._folder / "kube-apiserver.log", netns=self.netns
@@ -261,10 +267,19 @@ def _rbac() -> list[dict[str, Any]]:
     role = {"apiGroup": api, "kind": "ClusterRole", "name": name}
     user = {"apiGroup": api, "kind": "User", "name": "watcher"}
     head = {"apiVersion": f"{api}/v1", "metadata": {"name": name}}
+    inside = {"apiVersion": f"{api}/v1", "metadata": {"name": name, "namespace": LEASE_NAMESPACE}}
     return [
         head | {"kind": "ClusterRole", "rules": rules},
         head | {"kind": "ClusterRoleBinding", "roleRef": role, "subjects": [user]},
+        inside | {"kind": "Role", "rules": _lease_rules(name)},
+        inside | {"kind": "RoleBinding", "roleRef": role | {"kind": "Role"}, "subjects": [user]},
     ]
+
+
+def _lease_rules(name: str) -> list[dict[str, Any]]:
+    leases = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"]}
+    # What isn't there yet has no name that a rule could go by.
+    return [leases | {"verbs": ["get", "update"], "resourceNames": [name]}, leases | {"verbs": ["create"]}]
 
 
 def _private_key() -> str:

@@ -1,53 +1,63 @@
 """`python -m ebbgate_watcher`: says on the bus what Kubernetes (or a directory of manifests) says.
 
 Composes a source, the mirror and the bus, and turns the loop: take what arrived, step, carry out. One task
-publishes, so that order on the bus is the order of the steps; sources and followers only fill its inbox.
+publishes, so that order on the bus is the order of the steps; sources and followers only fill its inbox. Who
+isn't to publish turns the same loop: its mirror knows the world, and nothing of what is stored.
 """
 
 import asyncio
+import contextlib
 import functools
 import logging
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from ebbgate_bus.runtime import connection, jetstream, logs, publisher, service
+from ebbgate_bus.runtime import connection, health, jetstream, logs, revision, service
 from ebbgate_watcher import settings
-from ebbgate_watcher.core import inputs, manifests, mirror
-from ebbgate_watcher.io import bus, directory, sources
+from ebbgate_watcher.core import inputs, manifests, mirror, shapes
+from ebbgate_watcher.io import bus, directory, leadership, sources, tally
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
 INBOX_LIMIT = 256
 """Deliveries waiting; beyond it sources wait, and the API server keeps the rest."""
 STEP_LIMIT = 256
 """Deliveries of one step: what a burst costs at most before the first of it is on the bus."""
+RETRY_S = 0.5
 
 log = logging.getLogger("ebbgate_watcher")
 
 
 class _Inbox:
-    """What arrived since the last step. `interrupted`: the bus was away, and may have lost what it had."""
+    """What arrived since the last step. `note` is for the few words that must never have to wait."""
 
     def __init__(self) -> None:
+        self._notes: list[inputs.Input] = []
         self._queue: asyncio.Queue[Sequence[inputs.Input]] = asyncio.Queue(INBOX_LIMIT)
         self._stirred = asyncio.Event()
-        self.interrupted = True
 
     async def deliver(self, arrived: Sequence[inputs.Input]) -> None:
         await self._queue.put(arrived)
         self._stirred.set()
 
-    def interrupt(self) -> None:
-        self.interrupted = True
+    def note(self, said: Sequence[inputs.Input]) -> None:
+        self._notes += said
+        self._stirred.set()
+
+    def stir(self) -> None:
+        """Something changed that isn't an input."""
         self._stirred.set()
 
     async def drain(self, patience_s: float | None) -> list[inputs.Input]:
         """All that waits, up to STEP_LIMIT deliveries; nothing after `patience_s`."""
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
                 await self._stirred.wait()
-        except TimeoutError:
-            return []
         self._stirred.clear()
-        arrived: list[inputs.Input] = []
+        arrived, self._notes = self._notes, []
         for _ in range(min(self._queue.qsize(), STEP_LIMIT)):
             arrived += self._queue.get_nowait()
         if not self._queue.empty():
@@ -55,51 +65,150 @@ class _Inbox:
         return arrived
 
 
-async def main(chosen: settings.Settings) -> None:
-    nats = await connection.connect(chosen.nats, name=f"watcher {chosen.name}")
-    try:
-        await jetstream.ensure_streams(nats)
-        async with asyncio.TaskGroup() as tasks:
-            inbox = _Inbox()
-            nats.on_interruption(inbox.interrupt)
-            tasks.create_task(_turn(nats, inbox, manifests.kinds(node_networks=chosen.node_networks)))
-            tasks.create_task(_source(chosen).run(inbox.deliver))
-            tasks.create_task(bus.follow_node_networks(nats, inbox.deliver))
-            tasks.create_task(bus.follow_status(nats, inbox.deliver))
-            tasks.create_task(service.keep_beating(nats, service="watcher", name=chosen.name))
-    finally:
-        await nats.close()
+class _Watcher:
+    """The loop. `facts` is claimed while `lead` says that we lead, and lost whenever in doubt."""
 
+    def __init__(
+        self, facts: bus.Facts, lead: leadership.Leadership, inbox: _Inbox, kinds: Sequence[str]
+    ) -> None:
+        self._facts = facts
+        self._lead = lead
+        self._inbox = inbox
+        self._mirror = mirror.Mirror(kinds)
+        self._told = ""
 
-async def _turn(nats: connection.Bus, inbox: _Inbox, kinds: Sequence[str]) -> None:
-    reflection = mirror.Mirror(kinds)
-    pipeline = publisher.Publisher(nats)
-    await pipeline.start()
-    told = False
-    while True:
-        arrived: list[inputs.Input] = []
-        if inbox.interrupted:
-            inbox.interrupted = False  # before reading: an interruption meanwhile asks for another
-            arrived.append(await bus.read_published(nats, kinds))
-        else:
-            wake_at = reflection.wake_at()
-            arrived += await inbox.drain(None if wake_at is None else max(0.0, wake_at - time.monotonic()))
-        await bus.carry_out(reflection.step(arrived, time.monotonic()), pipeline)
-        if reflection.ready and not told:
-            told = True
+    async def turn(self) -> None:
+        while True:
+            arrived = await self._inbox.drain(self._patience_s())
+            if not self._facts.claimed or not self._lead.leading:
+                arrived.append(inputs.Overtaken())
+                self._facts.let_go()
+            if not self._facts.claimed and self._lead.leading:
+                arrived += await self._claim()
+            try:
+                await self._facts.carry_out(self._mirror.step(arrived, time.monotonic()))
+            except bus.LOSSES as error:
+                await self._lost(error)
+            self._tell()
+
+    def _patience_s(self) -> float | None:
+        wake_at = self._mirror.wake_at()
+        return None if wake_at is None else max(0.0, wake_at - time.monotonic())
+
+    async def _claim(self) -> list[inputs.Input]:
+        try:
+            return [await self._facts.claim()]
+        except (revision.Refused, *bus.LOSSES) as error:
+            await self._lost(error)
+            return []
+
+    async def _lost(self, error: Exception) -> None:
+        """Who writes FACT isn't known any more: see whether it is to be us."""
+        self._facts.let_go()
+        log.warning("facts.lost", extra={"fields": {"reason": str(error)}})
+        await asyncio.sleep(RETRY_S)
+        await self._lead.confirm()
+        self._inbox.stir()
+
+    def _tell(self) -> None:
+        """One line when we become ready to publish, or to take over."""
+        if self._mirror.ready and self._told != "leader":
+            self._told = "leader"
             log.info("watcher.ready")
+        elif self._stands_by() and self._told != "stand-by":
+            self._told = "stand-by"
+            log.info("watcher.warmed")
+
+    def _stands_by(self) -> bool:
+        return not self._lead.leading and self._lead.reachable and self._mirror.warm
+
+    def unready(self) -> str:
+        """Why this watcher neither publishes nor could at once, or empty. What was ready, and then lost sight
+        of the API server, stays so: nobody else would see more.
+        """
+        if not self._lead.leading and not self._lead.reachable:
+            return "the Lease can't be had; the log says why"
+        return "" if self._told else "not every kind is listed and published; the log says what is missing"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many objects of each kind there are."""
+        return self._mirror.counts
 
 
-def _source(chosen: settings.Settings) -> sources.Source:
+class _Report:
+    """What is said of us over HTTP: also while we wait for the bus, so that nobody restarts us for that."""
+
+    def __init__(self, counts: tally.Tally, lead: leadership.Leadership) -> None:
+        self._counts = counts
+        self._lead = lead
+        self.watcher: _Watcher | None = None
+
+    def unready(self) -> str:
+        return self.watcher.unready() if self.watcher else "the bus isn't reached yet; the log says why"
+
+    def collect(self) -> Iterable["Metric"]:
+        from ebbgate_watcher.io import metrics
+
+        objects = self.watcher.counts if self.watcher else {}
+        return metrics.collect(self._counts, objects, leading=self._lead.leading, ready=not self.unready())
+
+
+async def main(chosen: settings.Settings) -> None:
+    inbox, counts = _Inbox(), tally.Tally()
+    source, lead = _outside(chosen, counts, inbox.stir)
+    report = _Report(counts, lead)
+    async with asyncio.TaskGroup() as tasks:
+        if chosen.health:
+            tasks.create_task(health.serve(health.Health(report.unready, report.collect), *chosen.health))
+        nats = await connection.connect(chosen.nats, name=f"watcher {chosen.name}")
+        kinds = manifests.kinds(node_networks=chosen.node_networks)
+        facts = bus.Facts(nats, kinds, counts)
+        report.watcher = _Watcher(facts, lead, inbox, kinds)
+        try:
+            await jetstream.ensure_streams(nats)
+            await facts.start()
+            _heed_interruptions(nats, facts, inbox)
+            async with asyncio.TaskGroup() as work:
+                work.create_task(report.watcher.turn())
+                work.create_task(lead.run(inbox.note))
+                work.create_task(source.run(inbox.deliver))
+                work.create_task(bus.follow_node_networks(nats, inbox.deliver))
+                work.create_task(bus.follow_status(nats, inbox.deliver))
+                work.create_task(service.keep_beating(nats, service="watcher", name=chosen.name))
+        finally:
+            await lead.release()  # only now: nothing is published any more
+            await nats.close()
+
+
+def _heed_interruptions(nats: connection.Bus, facts: bus.Facts, inbox: _Inbox) -> None:
+    def interrupted() -> None:
+        facts.let_go()  # a bus that was away may have lost what it had
+        inbox.stir()
+
+    nats.on_interruption(interrupted)
+    inbox.stir()
+
+
+def _outside(
+    chosen: settings.Settings, counts: tally.Tally, changed: Callable[[], None]
+) -> tuple[sources.Source, leadership.Leadership]:
     if chosen.source == "directory":
-        return directory.Directory(chosen.path, node_networks=chosen.node_networks)
+        return directory.Directory(chosen.path, node_networks=chosen.node_networks), leadership.Alone()
     # Imported only where it is used: the official client takes 0.4 s and 45 MB.
-    from ebbgate_watcher.io import kubernetes
+    from ebbgate_watcher.io import api, election, kubernetes
 
-    return kubernetes.Kubernetes(chosen.kubeconfig)
+    access = api.Access(chosen.kubeconfig)
+    source = kubernetes.Kubernetes(access, counts)
+    if chosen.lease is None:
+        return source, leadership.Alone()
+    return source, election.Elected(
+        api.Api(access), chosen.lease, chosen.terms, me=chosen.name, changed=changed
+    )
 
 
 if __name__ == "__main__":
+    sys.setrecursionlimit(shapes.API_DEPTH + 1000)
     chosen = settings.parse_settings()
     logs.setup(service="watcher", name=chosen.name)
     service.run(functools.partial(main, chosen))

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import msgspec
 
+from ebbgate_watcher.core.lease import Terms
+
 
 class Settings(msgspec.Struct, frozen=True):
-    """`path`: of the directory source. `kubeconfig`: None for the service account of the pod."""
+    """`path`: of the directory source. `kubeconfig`: None for the service account of the pod. `lease`:
+    namespace and name; None: no other watcher publishes. `health`: address and port; None: not served.
+    """
 
     nats: str
     source: str
@@ -18,6 +22,9 @@ class Settings(msgspec.Struct, frozen=True):
     path: Path = Path()
     kubeconfig: str | None = None
     node_networks: bool = False
+    lease: tuple[str, str] | None = None
+    terms: Terms = Terms()
+    health: tuple[str, int] | None = None
 
 
 def parse_settings(arguments: Sequence[str] | None = None, env: Mapping[str, str] = os.environ) -> Settings:
@@ -26,6 +33,12 @@ def parse_settings(arguments: Sequence[str] | None = None, env: Mapping[str, str
     given = parser.parse_args(arguments)
     if given.source == "directory" and not given.path:
         parser.error("--source directory needs --path DIR (or EBBGATE_PATH)")
+    namespace, _, name = given.lease.partition("/")
+    if given.lease and not (namespace and name):
+        parser.error("--lease needs NAMESPACE/NAME")
+    terms = Terms(given.lease_duration, given.lease_renew_deadline, given.lease_retry_period)
+    if not terms.duration_s > terms.renew_s > terms.retry_s > 0:
+        parser.error("a Lease's duration must exceed its renew deadline, and that its retry period")
     return Settings(
         nats=given.nats,
         source=given.source,
@@ -33,6 +46,9 @@ def parse_settings(arguments: Sequence[str] | None = None, env: Mapping[str, str
         path=Path(given.path or ""),
         kubeconfig=given.kubeconfig or None,
         node_networks=given.node_networks,
+        lease=(namespace, name) if given.lease and given.source == "kubernetes" else None,
+        terms=terms,
+        health=(given.health_bind, given.health_port) if given.health_port else None,
     )
 
 
@@ -67,4 +83,45 @@ def _parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     parser.add_argument(
         "--name", default=env.get("EBBGATE_NAME", socket.gethostname()), help="of this process, for people"
     )
+    _add_lease(parser, env)
+    _add_health(parser, env)
     return parser
+
+
+def _add_lease(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
+    parser.add_argument(
+        "--lease",
+        default=env.get("EBBGATE_LEASE", "ebbgate/ebbgate-watcher"),
+        metavar="NAMESPACE/NAME",
+        help="elects the one watcher of several that publishes (EBBGATE_LEASE); empty: there is only one",
+    )
+    usual = Terms()
+    for option, default, meaning in (
+        ("duration", usual.duration_s, "after so long without a renewal another watcher takes over"),
+        ("renew-deadline", usual.renew_s, "who could not renew for so long stops publishing"),
+        ("retry-period", usual.retry_s, "between two renewals, and two attempts"),
+    ):
+        variable = f"EBBGATE_LEASE_{option.upper().replace('-', '_')}"
+        parser.add_argument(
+            f"--lease-{option}",
+            type=float,
+            default=env.get(variable, default),
+            metavar="SECONDS",
+            help=f"{meaning} ({variable}; default: {default:g})",
+        )
+
+
+def _add_health(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
+    parser.add_argument(
+        "--health-port",
+        type=int,
+        default=env.get("EBBGATE_HEALTH_PORT", "0"),
+        metavar="PORT",
+        help="serve /healthz, /readyz and /metrics here (EBBGATE_HEALTH_PORT); 0: don't",
+    )
+    parser.add_argument(
+        "--health-bind",
+        default=env.get("EBBGATE_HEALTH_BIND", ""),
+        metavar="ADDRESS",
+        help="and only on this address (EBBGATE_HEALTH_BIND; default: all)",
+    )

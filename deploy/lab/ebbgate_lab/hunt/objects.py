@@ -59,7 +59,8 @@ def known(seen: observer.Observer, state: State) -> bool:
     wanted = dict(map(_fact, of(state).values()))
     told = seen.under(f"{subjects.ROOT}.fact.")
     networks = [told.pop(subject) for subject in list(told) if ".nodenetwork." in subject]
-    told.pop(_fact(fence(0))[0], None)
+    for other in (_fact(fence(0))[0], subjects.FACT_WRITER):
+        told.pop(other, None)
     held = {each.node: _addresses(each) for each in networks if isinstance(each, facts.NodeNetwork)}
     return {subject: _ungenerated(fact) for subject, fact in told.items()} == wanted and held == {
         node: {ip, *state.addresses[node]} for node, ip in world.NODES.items()

@@ -97,7 +97,7 @@ class Resolver:
                 self._fold_one(message, name)
 
     def _fold_one(self, message: Stored, name: subjects.Name | None) -> None:
-        if name is not None and name.kind == "stats":
+        if name is not None and name.kind in ("stats", "fact.writer"):
             return
         self._changed = True
         try:

@@ -56,9 +56,15 @@ class Recovered(msgspec.Struct, frozen=True, gc=False):
 
 
 class Published(msgspec.Struct, frozen=True, gc=False):
-    """All that FACT holds, tombstones included. Said at start and after each interruption of the bus."""
+    """All that FACT holds, tombstones included, read after this watcher became its writer."""
 
     messages: tuple[Stored, ...]
+
+
+class Overtaken(msgspec.Struct, frozen=True, gc=False):
+    """What FACT holds isn't known any more: another watcher writes it, or an answer is missing. Nothing is to
+    be published before the next Published.
+    """
 
 
 class Reported(msgspec.Struct, frozen=True, gc=False):
@@ -71,11 +77,19 @@ class Reported(msgspec.Struct, frozen=True, gc=False):
     messages: tuple[Stored, ...]
 
 
-Input = Listed | Seen | Vanished | Broken | Recovered | Published | Reported
+Input = Listed | Seen | Vanished | Broken | Recovered | Published | Overtaken | Reported
 
 
 class Publish(msgspec.Struct, frozen=True, gc=False):
-    """Store these, in this order, and wait until all are acknowledged before the next output."""
+    """Store these, in this order, and wait until all are acknowledged before the next output. At most
+    `mirror.BATCH` of them.
+    """
+
+    messages: tuple[Outgoing, ...]
+
+
+class Discard(msgspec.Struct, frozen=True, gc=False):
+    """Store these tombstones, of whichever streams they are: what they name has lost its writer."""
 
     messages: tuple[Outgoing, ...]
 
@@ -88,4 +102,4 @@ class Remark(msgspec.Struct, frozen=True, gc=False):
     fields: dict[str, object]
 
 
-Output = Publish | Remark
+Output = Publish | Discard | Remark

@@ -8,25 +8,37 @@ fact at all is `Unusable`, what could not be read within a fact is one of its `w
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from ebbgate_bus.contracts import codec, facts, subjects
 from ebbgate_watcher.core import parsing, shapes
 
+MAX_BYTES = 3 * 1024 * 1024
+"""Of a fact: below the bus's largest payload, and twice what Kubernetes stores of an object by default."""
+
+
+MAX_DEPTH = 100
+"""Levels of a policy's spec; the CRD's has eight."""
+
 
 class Observed(msgspec.Struct, frozen=True, gc=False):
-    """An object that is a fact. `kind`: the fact's ("pod", "policy", …). `uid`: that of the fact where it has
-    one, so never empty. `warnings`: one clause for each thing that was left out.
+    """An object that is a fact, as the bytes it is on the bus: this is how 150,000 pods are held. `kind`: the
+    fact's ("pod", "policy", …). `uid`: that of the fact where it has one, so never empty. `warnings`: one
+    clause for each thing that was left out.
     """
 
     subject: str
-    fact: facts.Fact
+    payload: bytes
     kind: str
     uid: str
     resource_version: str = ""
     warnings: tuple[str, ...] = ()
+
+    @property
+    def fact(self) -> facts.Fact:
+        return cast(facts.Fact, codec.decode(self.subject, self.payload))
 
 
 class Unusable(msgspec.Struct, frozen=True, gc=False):
@@ -91,7 +103,7 @@ def version_of(raw: bytes | msgspec.Raw) -> str:
 def _read(kind: _Kind, raw: bytes | msgspec.Raw) -> Observed | Unusable:
     try:
         shape = kind.decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except shapes.UNDECODABLE as error:
         return Unusable(
             _subject_or_none(kind, raw), kind.fact, _display_name(raw), str(error), version_of(raw)
         )
@@ -103,8 +115,19 @@ def _read(kind: _Kind, raw: bytes | msgspec.Raw) -> Observed | Unusable:
         subject = _subject(kind, head.namespace, head.name)
     except ValueError as error:
         return Unusable("", kind.fact, _display_name(raw), str(error), version)
-    fact = kind.build(head, shape, notes)
-    return Observed(subject, fact, kind.fact, head.uid, version, tuple(notes))
+    try:
+        payload = _payload(kind.build(head, shape, notes))
+    except ValueError as error:
+        return Unusable(subject, kind.fact, _display_name(raw), str(error), version)
+    return Observed(subject, payload, kind.fact, head.uid, version, tuple(notes))
+
+
+def _payload(fact: facts.Fact) -> bytes:
+    """Raises ValueError."""
+    payload = codec.encode(fact)
+    if len(payload) > MAX_BYTES:
+        raise ValueError(f"as a fact it has {len(payload)} bytes, and {MAX_BYTES} are allowed")
+    return payload
 
 
 def _head(kind: _Kind, metadata: shapes.Metadata, notes: list[str]) -> _Head:
@@ -144,7 +167,7 @@ def _display_name(raw: bytes | msgspec.Raw) -> str:
 def _name(raw: bytes | msgspec.Raw) -> shapes.Name:
     try:
         return _named.decode(raw).metadata or shapes.Name()
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except shapes.UNDECODABLE:
         return shapes.Name()
 
 
@@ -186,7 +209,7 @@ def _node(head: _Head, shape: shapes.Node, notes: list[str]) -> facts.Node:
 
 
 def _policy(head: _Head, shape: shapes.Policy, notes: list[str]) -> facts.Policy:
-    spec = codec.sorted_json(msgspec.json.decode(shape.spec))
+    spec = codec.sorted_json(_shallow(msgspec.json.decode(shape.spec)))
     return facts.Policy(
         name=head.name,
         uid=head.uid,
@@ -194,6 +217,21 @@ def _policy(head: _Head, shape: shapes.Policy, notes: list[str]) -> facts.Policy
         created=head.created,
         spec=msgspec.Raw(spec),
     )
+
+
+def _shallow(spec: object) -> object:
+    """`spec`. Raises ValueError if it is nested deeper than who reads the fact could follow."""
+    level = [spec]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return spec
+    raise ValueError(f"its spec is nested deeper than {MAX_DEPTH} levels")
 
 
 def _service_cidr(head: _Head, shape: shapes.ServiceCidr, notes: list[str]) -> facts.ServiceCidr:

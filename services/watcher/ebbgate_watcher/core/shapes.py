@@ -9,6 +9,12 @@ deliberately open: who wrote it may be wrong, and saying so is the resolver's wo
 import msgspec
 
 NOTHING = msgspec.Raw(b"null")
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for bytes that aren't what they should be, nested without end among them."""
+API_DEPTH = 10_000
+"""How deep JSON of an API server can be nested: Go's own limit. Even of such an object the name has to be
+read, so that it doesn't make a whole list unreadable.
+"""
 
 
 class Shape(msgspec.Struct, rename="camel", gc=False):
@@ -33,6 +39,17 @@ class Name(Shape):
     name: str | None = None
     namespace: str | None = None
     resource_version: str | None = None
+
+
+class BookmarkMetadata(Shape):
+    resource_version: str | None = None
+    annotations: dict[str, str] | None = None
+
+
+class Bookmark(Shape):
+    """How far a watch has come, without an object."""
+
+    metadata: BookmarkMetadata | None = None
 
 
 class Named(Shape):

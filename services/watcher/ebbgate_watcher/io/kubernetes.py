@@ -1,23 +1,20 @@
-"""The Kubernetes source: raw requests to the API server; which ones, and what answers mean, says `course`.
+"""The Kubernetes source: lists and watches of each kind; which ones, and what answers mean, says `course`.
 
-The official client gives configuration, authentication and TLS only: its own watch loses the resource version
-and can't relist (seen in 37.0.2), and its models cost eighty times the CPU of our shapes.
+It asks as a guest of a busy server does: under a name of its own (User-Agent), one request per kind, pages
+or streams instead of whole lists, metadata alone where labels suffice, later when told so, and never all
+kinds at the same moment again.
 """
 
 import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator
 from urllib.parse import urlencode
 
 import aiohttp
-import yaml
-from kubernetes.aio import config
-from kubernetes.aio.client import ApiClient, Configuration
 
 from ebbgate_watcher.core import course
-from ebbgate_watcher.io import sources
+from ebbgate_watcher.io import api, sources, tally
 
 PATHS = {
     "pod": "/api/v1/pods",
@@ -26,127 +23,106 @@ PATHS = {
     "policy": "/apis/cilium.io/v2/ciliumegressgatewaypolicies",
     "servicecidr": "/apis/networking.k8s.io/v1/servicecidrs",
 }
+LABELS_SUFFICE = frozenset({"namespace"})
+"""Kinds of which the server is asked for the metadata alone."""
 WATCH_S = 300
 """A watch is asked to end after 5 to 6 minutes, so that load balancers and servers can let go of it."""
 QUIET_S = 75.0
 """Bookmarks come each minute: a watch that is silent for longer may be half open, and is begun anew."""
-CONNECT_S = 5.0
-UNAUTHORISED = 401
-
-_FAILURES = (aiohttp.ClientError, OSError, config.ConfigException)
 
 
 class Kubernetes:
-    """A source. `kubeconfig`: a file, or None for the service account of the pod this runs in."""
+    """A source."""
 
-    def __init__(self, kubeconfig: str | None = None) -> None:
-        self._kubeconfig = kubeconfig
+    def __init__(self, access: api.Access, counts: tally.Tally) -> None:
+        self._access = access
+        self._counts = counts
 
     async def run(self, deliver: sources.Deliver) -> None:
         async with asyncio.TaskGroup() as kinds:
             for kind in PATHS:
-                kinds.create_task(_Kind(kind, self._kubeconfig).follow(deliver))
+                follower = _Kind(kind, api.Api(self._access), self._counts.kind(kind))
+                kinds.create_task(follower.follow(deliver))
 
 
 class _Kind:
-    """One kind's requests, on a client of its own: it can be renewed without touching the others'."""
+    """One kind's requests."""
 
-    def __init__(self, kind: str, kubeconfig: str | None) -> None:
+    def __init__(self, kind: str, server: api.Api, counts: tally.Kind) -> None:
         self._kind = kind
-        self._kubeconfig = kubeconfig
+        self._api = server
+        self._counts = counts
         self._course = course.Course(kind)
-        self._client: ApiClient | None = None
 
     async def follow(self, deliver: sources.Deliver) -> None:
         try:
             while True:
-                await asyncio.sleep(self._course.delay_s * random.uniform(0.5, 1.0))
+                await asyncio.sleep(self._course.delay_s * random.uniform(1.0, 1.5))
                 began = time.monotonic()
                 try:
                     async with self._request() as response:
                         await self._take(response, deliver)
-                except _FAILURES as error:
-                    await deliver(self._course.lost(_text(error), time.monotonic() - began))
+                except api.FAILURES as error:
+                    await self._api.failed(error)
+                    await deliver(self._course.lost(api.text_of(error), time.monotonic() - began))
+                finally:
+                    self._counts.watching_since = None
         finally:
-            await self._forget_client()
+            await self._api.close()
 
     async def _take(self, response: aiohttp.ClientResponse, deliver: sources.Deliver) -> None:
-        if response.status == UNAUTHORISED:
-            await self._forget_client()  # tokens and certificates are renewed in their files
+        if response.status == api.UNAUTHORISED:
+            await self._api.refused()
             await deliver(self._course.refused(response.status, "Unauthorized"))
         elif response.status != 200:
-            await deliver(self._course.refused(response.status, course.reason_of(await response.read())))
+            reason = course.reason_of(await response.read())
+            await deliver(self._course.refused(response.status, reason, _patience_s(response)))
         elif isinstance(self._course.next, course.List):
             body = await response.read()
-            await deliver(self._course.take_page(body, time.time_ns()))
+            said = self._course.take_page(body, time.time_ns())
+            self._counts.heard(said)
+            await deliver(said)
         else:
             await self._watch(response, deliver)
 
     async def _watch(self, response: aiohttp.ClientResponse, deliver: sources.Deliver) -> None:
-        began = time.monotonic()
+        began = self._counts.watching_since = time.monotonic()
         await deliver(self._course.watching())
         with contextlib.suppress(TimeoutError):  # quiet for QUIET_S: perhaps half open, so begun anew
             async for chunk in response.content.iter_any():
                 if said := self._course.take_chunk(chunk, time.time_ns()):
+                    self._counts.heard(said)
                     await deliver(said)
-                if isinstance(self._course.next, course.List):
+                if self._course.void():
                     return
         await deliver(self._course.ended(time.monotonic() - began))
 
-    @contextlib.asynccontextmanager
-    async def _request(self) -> AsyncIterator[aiohttp.ClientResponse]:
-        client = await self._ready_client()
-        path = PATHS[self._kind]
-        # Not compressed: unpacking costs more than the wire between a pod and its API server.
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-        await client.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
-        answer = await client.rest_client.request(
-            "GET",
-            f"{client.configuration.host}{path}?{_query(self._course.next)}",
-            headers=headers,
-            _request_timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=QUIET_S),
-        )
-        response: aiohttp.ClientResponse = answer.response
-        try:
-            yield response
-        finally:
-            response.close()
+    def _request(self) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        path = f"{PATHS[self._kind]}?{_query(self._course.next)}"
+        return self._api.request("GET", path, accept=self._accept(), silence_s=QUIET_S)
 
-    async def _ready_client(self) -> ApiClient:
-        if self._client is None:
-            try:
-                self._client = ApiClient(await self._load())
-            except (ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-                raise config.ConfigException(f"reading the kubeconfig: {_text(error)}") from error
-        return self._client
-
-    async def _load(self) -> Configuration:
-        settings = Configuration()
-        if self._kubeconfig:
-            await config.load_kube_config(self._kubeconfig, client_configuration=settings)
-        else:
-            config.load_incluster_config(client_configuration=settings)
-        return settings
-
-    async def _forget_client(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
+    def _accept(self) -> str:
+        if self._kind not in LABELS_SUFFICE:
+            return api.JSON
+        form = "PartialObjectMetadata" + ("List" if isinstance(self._course.next, course.List) else "")
+        return f"{api.JSON};as={form};g=meta.k8s.io;v=v1,{api.JSON}"
 
 
-def _query(wanted: course.List | course.Watch) -> str:
+def _query(wanted: course.Stream | course.List | course.Watch) -> str:
     if isinstance(wanted, course.List):
         fields: dict[str, object] = {"limit": course.PAGE_SIZE}
         return urlencode(fields | ({"continue": wanted.continue_} if wanted.continue_ else {}))
-    return urlencode(
-        {
-            "watch": "true",
-            "allowWatchBookmarks": "true",
-            "resourceVersion": wanted.resource_version,
-            "timeoutSeconds": random.randint(WATCH_S, WATCH_S + 60),
-        }
-    )
+    fields = {
+        "watch": "true",
+        "allowWatchBookmarks": "true",
+        "timeoutSeconds": random.randint(WATCH_S, WATCH_S + 60),
+    }
+    if isinstance(wanted, course.Stream):
+        return urlencode(fields | {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"})
+    return urlencode(fields | {"resourceVersion": wanted.resource_version})
 
 
-def _text(error: BaseException) -> str:
-    return str(error) or repr(error)
+def _patience_s(response: aiohttp.ClientResponse) -> float:
+    """Retry-After, where the server says it in seconds."""
+    text = response.headers.get("Retry-After", "")
+    return float(text) if text.isdecimal() else 0.0

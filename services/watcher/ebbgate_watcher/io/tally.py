@@ -1,0 +1,66 @@
+"""What the watcher counts of itself, as plain numbers: counting must cost nothing, asked for or not.
+
+`io.metrics` shows them to Prometheus.
+"""
+
+import bisect
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from ebbgate_bus.contracts import envelope
+from ebbgate_bus.contracts.envelope import Outgoing
+from ebbgate_watcher.core import inputs, objects
+
+LAG_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the histogram of lags."""
+
+
+class Kind:
+    """Of one kind. `watching_since`: monotonic; None while no watch is running. `lists`: complete ones.
+    `lags`: facts by how long they took from being seen to being acknowledged.
+    """
+
+    def __init__(self) -> None:
+        self.lags = [0] * (len(LAG_S) + 1)
+        self.lag_sum_s = 0.0
+        self.events: Counter[str] = Counter()
+        self.lists = 0
+        self.watching_since: float | None = None
+
+    def heard(self, said: Sequence[inputs.Input]) -> None:
+        for each in said:
+            match each:
+                case inputs.Seen(object=objects.Observed()):
+                    self.events["seen"] += 1
+                case inputs.Seen():
+                    self.events["refused"] += 1
+                case inputs.Vanished():
+                    self.events["vanished"] += 1
+                case inputs.Listed():
+                    self.lists += 1
+
+    def watch_age_s(self) -> float:
+        return time.monotonic() - self.watching_since if self.watching_since is not None else 0.0
+
+
+class Tally:
+    """Of the whole watcher."""
+
+    def __init__(self) -> None:
+        self.kinds: dict[str, Kind] = {}
+        self.published = 0
+
+    def kind(self, name: str) -> Kind:
+        return self.kinds.setdefault(name, Kind())
+
+    def stored(self, messages: Sequence[Outgoing]) -> None:
+        """`messages` are acknowledged now."""
+        now_ns = time.time_ns()
+        self.published += len(messages)
+        for message in messages:
+            if seen := message.headers.get(envelope.SEEN):
+                lag_s = max(0.0, (now_ns - int(seen)) / 1e9)
+                kind = self.kind(message.subject.split(".", 4)[3])
+                kind.lags[bisect.bisect_left(LAG_S, lag_s)] += 1
+                kind.lag_sum_s += lag_s
