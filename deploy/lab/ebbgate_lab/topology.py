@@ -87,13 +87,21 @@ PODS = (
 
 
 class Topology:
-    """`prefix`: of the namespaces' names; at most what leaves them readable."""
+    """`prefix`: of the namespaces' names; at most what leaves them readable. `masquerade`: not where a real
+    CNI does it.
+    """
 
     def __init__(
-        self, prefix: str = "ebb-", hosts: Sequence[Host] = HOSTS, pods: Sequence[Pod] = PODS
+        self,
+        prefix: str = "ebb-",
+        hosts: Sequence[Host] = HOSTS,
+        pods: Sequence[Pod] = PODS,
+        *,
+        masquerade: bool = True,
     ) -> None:
         self.prefix = prefix
         self.hosts = tuple(hosts)
+        self._masquerade = masquerade
         self.pods = tuple(pods)
 
     @property
@@ -136,7 +144,7 @@ class Topology:
             self._batch_in(pod.node, self._pod_lines(pod))
             self._batch_in(pod.name, _inside_pod(pod))
         for host in self.hosts:
-            if host.pod_cidr:
+            if host.pod_cidr and self._masquerade:
                 self.run(host.name, "nft", "-f", "-", text=CNI_TABLE)
         if any(host.name == "external" for host in self.hosts):
             self.run("external", "nft", "-f", "-", text=WITNESS_TABLE)
