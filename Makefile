@@ -8,18 +8,24 @@ ROUNDS ?= 3
 HUNTS ?= 3
 HUNT_S ?= 600
 
-.PHONY: help setup demo down test check lint unit soak soak-kernel bench bench-resolver bench-datapath bpf lock clean
+.PHONY: help setup demo down cluster cluster-down test check lint unit soak soak-kernel bench bench-resolver bench-datapath bpf lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 setup: build/.system .venv/.installed build/bpf/ebbgate.bpf.o ## install what demo and test need
 
-demo: setup ## a pod's traffic leaves with the egress IP (SOURCE=kubernetes, KEEP=1)
+demo: setup $(if $(filter-out directory,$(SOURCE)),components) ## a pod's traffic leaves with the egress IP (SOURCE=kubernetes or cluster, KEEP=1)
 	@$(BIN)/python -m ebbgate_lab demo --source $(SOURCE) $(if $(KEEP),--keep)
 
 down: setup ## remove what `make demo KEEP=1` left running
 	@$(BIN)/python -m ebbgate_lab down
+
+cluster: setup components ## a real cluster on this machine, with nginx outside; says how to use it
+	@$(BIN)/python -m ebbgate_lab cluster
+
+cluster-down: setup ## remove it
+	@$(BIN)/python -m ebbgate_lab cluster-down
 
 test: export EBBGATE_EXAMPLES := thorough
 test: check components ## everything, on real parts
@@ -31,7 +37,7 @@ check: lint unit ## lint, types, imports, units, properties, stories: under a mi
 lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	clang-format --dry-run --Werror services/programmer/bpf/*.c services/programmer/bpf/*.h bench/*.c
+	clang-format --dry-run --Werror services/programmer/bpf/*.c services/programmer/bpf/*.h bench/*.c deploy/lab/ebbgate_lab/cluster/*.c
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -59,7 +65,7 @@ bench-datapath: setup ## through the gateway, beside plain routing and a kernel-
 bpf: build/bpf/ebbgate.bpf.o ## the BPF object
 
 .PHONY: components
-components: ## etcd and kube-apiserver from Go modules, once
+components: ## Kubernetes and etcd from Go modules, once
 	deploy/lab/components/build
 
 lock: ## write requirements.lock anew from pyproject.toml

@@ -151,11 +151,11 @@ class ApiServer:
             self.host, self.port, token=self._tokens[user], authority=self._authority, netns=self.netns
         )
 
-    def kubeconfig(self, user: str = "watcher", *, server: str = "") -> pathlib.Path:
-        """A kubeconfig of `user`, written when asked for. `server`: the URL, if it isn't the usual one."""
+    def kubeconfig(self, user: str = "watcher") -> pathlib.Path:
+        """A kubeconfig of `user`, written when asked for."""
         path = self._folder / f"{user}.kubeconfig"
         credentials = {"token": self._tokens[user]}
-        write_kubeconfig(path, user, credentials, server=server or self.url, authority=self._authority)
+        write_kubeconfig(path, user, credentials, server=self.url, authority=self._authority)
         return path
 
     def watcher_arguments(self) -> list[str]:

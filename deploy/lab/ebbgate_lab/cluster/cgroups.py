@@ -30,6 +30,16 @@ def join(name: str) -> None:
         (root / name / DAEMONS / "cgroup.procs").write_text("0")
 
 
+def member(prefix: str, name: str) -> int:
+    """A process in the cgroup `name`, wherever that is below those that begin with `prefix`."""
+    for root in _roots():
+        for folder in root.glob(f"{prefix}*/**/{name}"):
+            for parent, _, _ in os.walk(folder):
+                for pid in _members(pathlib.Path(parent)):
+                    return pid
+    raise LookupError(f"nothing runs in {name}")
+
+
 def remove(prefix: str) -> None:
     """All cgroups whose names begin with `prefix`, and whatever runs in them. Raises TimeoutError."""
     deadline = time.monotonic() + GONE_WITHIN_S

@@ -43,7 +43,7 @@ class Cluster:
         self.nodes = {host.name: self._node(host) for host in hosts}
         self._entrance = socket.create_server(("127.0.0.1", 0))
         self._relay = self._way_in()
-        self.kubectl = kubectl.Kubectl(folder / CONTROL / "admin.kubeconfig")
+        self.kubectl = kubectl.Kubectl(folder / CONTROL / "admin.kubeconfig", netns)
 
     @property
     def servers(self) -> tuple[processes.Process, ...]:
@@ -58,9 +58,14 @@ class Cluster:
             self.control.client.call("POST", apiserver.collection("v1", "Node"), each.manifest())
             each.start()
         self._relay.start()
-        self.control.kubeconfig("admin", server=f"https://127.0.0.1:{self._entrance.getsockname()[1]}")
+        self.control.kubeconfig("admin")
         self.until_ready(*self.nodes)
         self._until(self._may_make_pods, "the namespace default has no service account")
+
+    def kubeconfig(self) -> pathlib.Path:
+        """For people on this machine, who come by the relay."""
+        server = f"https://127.0.0.1:{self._entrance.getsockname()[1]}"
+        return self.control.certified_kubeconfig("admin", "system:masters", server=server)
 
     def stop(self) -> None:
         for process in reversed(self.servers):

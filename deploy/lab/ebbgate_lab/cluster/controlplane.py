@@ -42,8 +42,11 @@ class ControlPlane(apiserver.ApiServer):
             controller.stop()
         super().stop()
 
-    def certified_kubeconfig(self, user: str, group: str = "") -> pathlib.Path:
-        """A kubeconfig by client certificate, of a user whom Kubernetes' own roles know."""
+    def certified_kubeconfig(self, user: str, group: str = "", *, server: str = "") -> pathlib.Path:
+        """A kubeconfig by client certificate, of a user whom Kubernetes' own roles know.
+
+        `server`: another URL than the usual one.
+        """
         certificate = self.authority.client(user, group)
         credentials = {
             "client-certificate": str(certificate),
@@ -51,7 +54,7 @@ class ControlPlane(apiserver.ApiServer):
         }
         path = self._folder / f"{certificate.stem}.kubeconfig"
         trusted = self.authority.certificate
-        apiserver.write_kubeconfig(path, user, credentials, server=self.url, authority=trusted)
+        apiserver.write_kubeconfig(path, user, credentials, server=server or self.url, authority=trusted)
         return path
 
     def _controller_manager(self) -> processes.Process:

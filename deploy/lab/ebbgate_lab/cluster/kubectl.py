@@ -1,26 +1,29 @@
-"""The real kubectl, as a person at this machine uses it."""
+"""The real kubectl, as a person on the control plane's host uses it."""
 
 import json
 import pathlib
 import subprocess
 from typing import Any
 
-from ebbgate_lab import apiserver
+from ebbgate_lab import apiserver, processes
 
 TIMEOUT_S = 60.0
 
 
 class Kubectl:
-    """`kubeconfig` may be written later than this is made."""
+    """`kubeconfig` may be written later than this is made. `netns`: of that host."""
 
-    def __init__(self, kubeconfig: pathlib.Path) -> None:
-        self.kubeconfig = kubeconfig
+    def __init__(self, kubeconfig: pathlib.Path, netns: str) -> None:
+        self._kubeconfig = kubeconfig
+        self._netns = netns
+        self.program = apiserver.binary("kubectl")
 
     def run(self, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
         """Its exit status is the caller's to look at. `text`: its standard input."""
         # Its cache would be in the home folder, and stay there.
-        own = (f"--kubeconfig={self.kubeconfig}", f"--cache-dir={self.kubeconfig.with_name('kubectl-cache')}")
-        command = [str(apiserver.binary("kubectl")), *own, *arguments]
+        cache = self._kubeconfig.with_name("kubectl-cache")
+        own = (f"--kubeconfig={self._kubeconfig}", f"--cache-dir={cache}")
+        command = [*processes.inside(self._netns), str(self.program), *own, *arguments]
         return subprocess.run(
             command, input=text, check=False, capture_output=True, text=True, timeout=TIMEOUT_S
         )
