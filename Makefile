@@ -30,7 +30,7 @@ cluster-down: setup ## remove it
 test: export EBBGATE_EXAMPLES := thorough
 test: check components ## everything, on real parts
 	$(BIN)/pytest -n 2 tests/kernel
-	$(BIN)/pytest tests/bus tests/cluster tests/lab
+	$(BIN)/pytest tests/bus tests/cluster tests/real_cluster tests/lab
 
 check: lint unit ## lint, types, imports, units, properties, stories: under a minute
 

@@ -158,8 +158,7 @@ class Lab:
     def remove(self) -> None:
         """Namespaces and pins, whoever made them. With its namespace goes all a programmer put into it."""
         self.topology.remove()
-        if self.pin_root.exists():
-            _remove_pins(self.pin_root)
+        remove_pins(self.pin_root)
 
     def _add(self, process: processes.Process) -> None:
         process.outlive = self._outlive
@@ -189,10 +188,11 @@ def ensure_bpffs() -> None:
         subprocess.run(["mount", "-t", "bpf", "bpf", str(BPFFS)], check=True)
 
 
-def _remove_pins(folder: pathlib.Path) -> None:
-    for entry in folder.iterdir():
-        if entry.is_dir():
-            _remove_pins(entry)
-        else:
-            entry.unlink()
-    folder.rmdir()
+def remove_pins(folder: pathlib.Path) -> None:
+    """Absent afterwards, with all that is in it."""
+    if folder.is_dir():
+        for entry in folder.iterdir():
+            remove_pins(entry)
+        folder.rmdir()
+    elif folder.exists():
+        folder.unlink()

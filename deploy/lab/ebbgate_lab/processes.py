@@ -57,6 +57,11 @@ class Process:
     def running(self) -> bool:
         return self._child is not None and self._child.poll() is None
 
+    @property
+    def died(self) -> bool:
+        """Has it ended, though nobody here ended it?"""
+        return self._child is not None and self._child.poll() is not None
+
     def start(self) -> None:
         with self.log.open("ab") as log:
             self._child = subprocess.Popen(

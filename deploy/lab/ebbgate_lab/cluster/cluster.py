@@ -127,7 +127,7 @@ class Cluster:
         deadline = time.monotonic() + READY_WITHIN_S
         while not apiclient.answers(holds):
             for process in self.servers:
-                if not process.running:
+                if process.died:
                     raise RuntimeError(f"{process.name} ended; its log is {process.log}")
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{complaint} after {READY_WITHIN_S:.0f} s; logs are in {self._folder}")

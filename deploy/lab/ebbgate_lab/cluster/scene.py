@@ -74,6 +74,19 @@ class Scene(lab.Lab):
         url = f"http://{webserver.ADDRESS}{path}"
         return self.kubectl.run("exec", pod, "--", "curl", "-sS", "--max-time", "2", url)
 
+    def kill_node(self, name: str) -> None:
+        """Cut its power: its programs, pods, network and pinned BPF objects are gone at once."""
+        self.processes[f"programmer-{name}"].kill()
+        self.cluster.nodes[name].kill()
+        self.topology.cut(name)
+        lab.remove_pins(self.pin_path(name))
+
+    def start_node(self, name: str) -> None:
+        """Switch it on again; the Node is Ready later."""
+        self.topology.join(name)
+        self.cluster.nodes[name].start()
+        self.start(f"programmer-{name}")
+
     def log_tail(self, lines: int = 8) -> str:
         ends = [
             "\n".join([f"--- {path.parent.name}/{path.name}", *path.read_text().splitlines()[-lines:]])
