@@ -59,8 +59,9 @@ async def test_node_killed(visitors: Visitors, killed: str) -> None:
     (before,) = await visitors.begin(visitors.pod("node3"), 1)
     scene.kill_node(killed)
     try:
-        scene.cluster.until_ready(killed, ready=False)
         seen = len(visitors.visits())
+        scene.cluster.until_ready(killed, ready=False)
+        assert len(visitors.visits()) == seen
     finally:
         scene.start_node(killed)
     scene.cluster.until_ready(killed)

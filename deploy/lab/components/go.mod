@@ -1,5 +1,5 @@
-// Real etcd and kube-apiserver for tests and the demo: no code of ours, only versions.
-// kube-apiserver lives in Kubernetes' main module, whose staging modules need one replace each.
+// Real etcd and Kubernetes for tests, the demo and the cluster: no code of ours, only versions.
+// Kubernetes' programs live in its main module, whose staging modules need one replace each.
 module ebbgate.io/lab/components
 
 go 1.25.0
