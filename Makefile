@@ -8,31 +8,37 @@ ROUNDS ?= 3
 HUNTS ?= 3
 HUNT_S ?= 600
 
-.PHONY: help setup demo down test check lint unit soak soak-kernel bench bench-resolver bench-watcher bench-datapath bpf lock
-.PHONY: clean
+.PHONY: help setup demo down cluster cluster-down test check lint unit soak soak-kernel
+.PHONY: bench bench-resolver bench-watcher bench-datapath bpf lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 setup: build/.system .venv/.installed build/bpf/ebbgate.bpf.o ## install what demo and test need
 
-demo: setup ## a pod's traffic leaves with the egress IP (SOURCE=kubernetes, KEEP=1)
+demo: setup $(if $(filter-out directory,$(SOURCE)),components) ## a pod's traffic leaves with the egress IP (SOURCE=kubernetes or cluster, KEEP=1)
 	@$(BIN)/python -m ebbgate_lab demo --source $(SOURCE) $(if $(KEEP),--keep)
 
 down: setup ## remove what `make demo KEEP=1` left running
 	@$(BIN)/python -m ebbgate_lab down
 
+cluster: setup components ## a real cluster on this machine, with nginx outside; says how to use it
+	@$(BIN)/python -m ebbgate_lab cluster
+
+cluster-down: setup ## remove it
+	@$(BIN)/python -m ebbgate_lab cluster-down
+
 test: export EBBGATE_EXAMPLES := thorough
 test: check components ## everything, on real parts
 	$(BIN)/pytest -n 2 tests/kernel
-	$(BIN)/pytest tests/bus tests/cluster tests/lab
+	$(BIN)/pytest tests/bus tests/cluster tests/real_cluster tests/lab
 
 check: lint unit ## lint, types, imports, units, properties, stories: under a minute
 
 lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	clang-format --dry-run --Werror services/programmer/bpf/*.c services/programmer/bpf/*.h bench/*.c
+	clang-format --dry-run --Werror services/programmer/bpf/*.c services/programmer/bpf/*.h bench/*.c deploy/lab/ebbgate_lab/cluster/*.c
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -64,7 +70,7 @@ bench-datapath: setup ## through the gateway, beside plain routing and a kernel-
 bpf: build/bpf/ebbgate.bpf.o ## the BPF object
 
 .PHONY: components
-components: ## etcd and kube-apiserver from Go modules, once
+components: ## Kubernetes and etcd from Go modules, once
 	deploy/lab/components/build
 
 lock: ## write requirements.lock anew from pyproject.toml

@@ -39,7 +39,7 @@ async def test_a_server_that_fell_silent_is_noticed_and_heard_again(
 
 
 async def test_a_server_without_streams_is_asked_for_pages(tmp_path: pathlib.Path) -> None:
-    flags = ["--feature-gates=WatchList=false"]
+    flags = {"feature-gates": "WatchList=false"}
     api = apiserver.ApiServer(tmp_path / "older", crd=False, flags=flags)
     try:
         api.start()

@@ -13,7 +13,7 @@ import pathlib
 import secrets
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -46,7 +46,8 @@ class ApiServer:
     """A `sources.Source`. Keeps ports, data and tokens over restarts; `folder` holds all of it.
 
     `ports`: of the API, of etcd's clients, of its peers; free ones of this machine if left out, which is
-    right without a `netns` only. `flags`: more of them, for kube-apiserver.
+    right without a `netns` only. `flags`: of kube-apiserver, beside or instead of those that suffice here.
+    `authority`: who signed the certificate that `flags` name.
     """
 
     def __init__(
@@ -57,13 +58,16 @@ class ApiServer:
         ports: tuple[int, int, int] | None = None,
         netns: str = "",
         crd: bool = True,
-        flags: Sequence[str] = (),
+        flags: Mapping[str, str] = {},
+        authority: pathlib.Path | None = None,
     ) -> None:
         self.host, self.netns = host, netns
         self.port, self._etcd_port, self._peer_port = ports or free_ports()
         self._folder = folder
         self._crd = crd
-        self._flags = tuple(flags)
+        self._flags = flags
+        # Without one the server signs itself a certificate at its first start, and trusts itself.
+        self._authority = authority or folder / "certs" / "apiserver.crt"
         self._tokens = {user: secrets.token_hex(16) for user in ("admin", "watcher")}
         folder.mkdir(parents=True, exist_ok=True)
         self.etcd = self._etcd()
@@ -77,6 +81,14 @@ class ApiServer:
     @property
     def etcd_url(self) -> str:
         return f"http://{self.host}:{self._etcd_port}"
+
+    @property
+    def url(self) -> str:
+        return f"https://{self.host}:{self.port}"
+
+    @property
+    def service_account_key(self) -> pathlib.Path:
+        return self._folder / "service-account.key"
 
     def start(self) -> None:
         """Both processes, RBAC, and the CRD; returns when it can be used."""
@@ -143,30 +155,13 @@ class ApiServer:
     def kubeconfig(self, user: str = "watcher") -> pathlib.Path:
         """A kubeconfig of `user`, written when asked for."""
         path = self._folder / f"{user}.kubeconfig"
-        cluster = {
-            "server": f"https://{self.host}:{self.port}",
-            "certificate-authority": str(self._authority),
-        }
-        content = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "lab", "cluster": cluster}],
-            "users": [{"name": user, "user": {"token": self._tokens[user]}}],
-            "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": user}}],
-            "current-context": "lab",
-        }
-        path.write_text(json.dumps(content, indent=1))
-        path.chmod(0o600)
+        credentials = {"token": self._tokens[user]}
+        write_kubeconfig(path, user, credentials, server=self.url, authority=self._authority)
         return path
 
     def watcher_arguments(self) -> list[str]:
         # One watcher, which need not wait for its predecessor's Lease.
         return ["--source", "kubernetes", "--kubeconfig", str(self.kubeconfig()), "--lease", ""]
-
-    @property
-    def _authority(self) -> pathlib.Path:
-        # The server signs itself one at its first start; the file holds the authority, too.
-        return self._folder / "certs" / "apiserver.crt"
 
     def _etcd(self) -> processes.Process:
         peers = f"http://{self.host}:{self._peer_port}"
@@ -179,27 +174,36 @@ class ApiServer:
         return processes.Process("etcd", arguments, log=self._folder / "etcd.log", netns=self.netns)
 
     def _api(self) -> processes.Process:
-        key = self._folder / "service-account.key"
-        arguments = [
-            *(str(binary("kube-apiserver")), f"--etcd-servers={self.etcd_url}"),
-            *(f"--bind-address={self.host}", f"--secure-port={self.port}"),
-            # Nobody looks the API up by its Service here; a namespace without a default route has no answer.
-            *("--advertise-address=192.0.2.1", "--endpoint-reconciler-type=none"),
-            *(f"--cert-dir={self._authority.parent}", f"--token-auth-file={self._folder / 'tokens.csv'}"),
-            *(f"--service-account-key-file={key}", f"--service-account-signing-key-file={key}"),
-            *("--service-account-issuer=https://kubernetes.default.svc", "--authorization-mode=RBAC"),
-            *("--disable-admission-plugins=ServiceAccount", f"--service-cluster-ip-range={SERVICE_CIDR}"),
-            *self._flags,
-        ]
+        flags = {**self._usual_flags(), **self._flags}
+        arguments = [str(binary("kube-apiserver")), *(f"--{flag}={value}" for flag, value in flags.items())]
         return processes.Process(
             "kube-apiserver", arguments, log=self._folder / "kube-apiserver.log", netns=self.netns
         )
 
+    def _usual_flags(self) -> dict[str, str]:
+        key = str(self.service_account_key)
+        return {
+            "etcd-servers": self.etcd_url,
+            "bind-address": self.host,
+            "secure-port": str(self.port),
+            # Nobody looks the API up by its Service here; a namespace without a default route has no answer.
+            "advertise-address": "192.0.2.1",
+            "endpoint-reconciler-type": "none",
+            "cert-dir": str(self._folder / "certs"),
+            "token-auth-file": str(self._folder / "tokens.csv"),
+            "service-account-key-file": key,
+            "service-account-signing-key-file": key,
+            "service-account-issuer": "https://kubernetes.default.svc",
+            "authorization-mode": "RBAC",
+            "disable-admission-plugins": "ServiceAccount",
+            "service-cluster-ip-range": SERVICE_CIDR,
+        }
+
     def _write_secrets(self) -> None:
         groups = {"admin": "system:masters", "watcher": ""}
         rows = [f'{token},{user},{user},"{groups[user]}"\n' for user, token in self._tokens.items()]
-        for name, text in (("tokens.csv", "".join(rows)), ("service-account.key", _private_key())):
-            path = self._folder / name
+        tokens = self._folder / "tokens.csv"
+        for path, text in ((tokens, "".join(rows)), (self.service_account_key, _private_key())):
             path.touch(mode=0o600)
             path.write_text(text)
 
@@ -220,7 +224,7 @@ class ApiServer:
 
 
 def binary(name: str) -> pathlib.Path:
-    """`etcd` or `kube-apiserver`: the one named by the environment, or the one built and kept."""
+    """A component: the one that the environment names (KUBE_APISERVER), or the one built and kept."""
     variable = name.upper().replace("-", "_")
     named = os.environ.get(variable)
     cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
@@ -231,6 +235,23 @@ def binary(name: str) -> pathlib.Path:
             f"{path}: `make components` builds it, or name a ready one in the environment"
         )
     return path
+
+
+def write_kubeconfig(
+    path: pathlib.Path, user: str, credentials: Mapping[str, str], *, server: str, authority: pathlib.Path
+) -> None:
+    """`credentials`: a token, or a client certificate and its key, as kubeconfigs name them."""
+    cluster = {"server": server, "certificate-authority": str(authority)}
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "lab", "cluster": cluster}],
+        "users": [{"name": user, "user": credentials}],
+        "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": user}}],
+        "current-context": "lab",
+    }
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(content, indent=1))
 
 
 def collection(api_version: str, kind: str, namespace: str = "") -> str:

@@ -53,7 +53,9 @@ class Demo:
         """Change the policy to `spec`, and wait until the nodes that it concerns have obeyed."""
         generation = self.lab.source.apply(sample.policy(spec))
         await self.watching.until(
-            lambda seen: sample.programmed(seen.verdict(sample.NAME), generation) and seen.obeyed(*lab.NODES),
+            lambda seen: (
+                sample.programmed(seen.verdict(sample.NAME), generation) and seen.obeyed(*self.lab.nodes)
+            ),
             what=f"generation {generation} of {sample.NAME} programmed on all its nodes",
         )
 
@@ -77,9 +79,11 @@ class Demo:
         return done.stdout
 
     async def _ready(self) -> None:
-        nodes = lab.NODES
-        await self.watching.until(lambda seen: seen.obeyed(*nodes), what="the first revision on both nodes")
-        self.say("watcher, resolver and both programmers are up, and agree")
+        nodes = self.lab.nodes
+        await self.watching.until(lambda seen: seen.obeyed(*nodes), what="the first revision on all nodes")
+        self.say("watcher, resolver and all programmers are up, and agree")
+        for line in self.lab.said_of_pods():
+            self.say(f"[dim]{line}[/]")
 
     def _without_policy(self) -> None:
         self.chapter("1. No policy: the node's own address")
@@ -96,7 +100,7 @@ class Demo:
         rows = self.command_line("list")
         for line in rows.splitlines():
             self.say(f"[bold]{line}[/]")
-        fields = ("10.244.1.10", "0.0.0.0/0", EGRESS, NODE2)
+        fields = (self.lab.address("mediabot"), "0.0.0.0/0", EGRESS, NODE2)
         self.check(all(field in rows for field in fields), "the row that Cilium's users know")
         self.check(EGRESS in self.command_line("list", "-o", "json"), "and the same as JSON")
 
@@ -116,7 +120,7 @@ class Demo:
         self.say("the policy is deleted")
         self.lab.source.delete(sample.policy({}))
         await self.watching.until(
-            lambda seen: seen.verdict("egress-sample") is None and seen.obeyed(*lab.NODES),
+            lambda seen: seen.verdict("egress-sample") is None and seen.obeyed(*self.lab.nodes),
             what="egress-sample gone from all nodes",
         )
         self.seen_as("mediabot", NODE1)

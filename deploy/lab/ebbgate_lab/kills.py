@@ -13,7 +13,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from ebbgate_lab import lab, processes, sample, webserver, witnesses
+from ebbgate_lab import processes, sample, webserver, witnesses
 
 if TYPE_CHECKING:
     from ebbgate_lab import demo
@@ -40,7 +40,12 @@ class Kills:
         client = self._start_client()
         try:
             await self._until_answered(REQUESTS_EACH)
-            for name in (*(f"programmer-{node}" for node in lab.NODES), "resolver", "watcher", "nats-server"):
+            for name in (
+                *(f"programmer-{node}" for node in self.lab.nodes),
+                "resolver",
+                "watcher",
+                "nats-server",
+            ):
                 await self._kill(name)
         finally:
             client.stop()

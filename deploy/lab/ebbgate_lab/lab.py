@@ -50,8 +50,27 @@ class Lab:
         self.processes: dict[str, processes.Process] = {}
         self.web = webserver.Webserver(self.folder, self.netns("external"), outlive=outlive)
 
+    @property
+    def introduction(self) -> str:
+        """What this is, in a line for people."""
+        what = "Two nodes, two pods, and nginx outside[/]: six network namespaces on this machine"
+        where = "\nObjects live in a [bold]real kube-apiserver[/] with etcd" if self.source.servers else ""
+        return f"[bold]{what}{where}"
+
+    def said_of_pods(self) -> list[str]:
+        """What Kubernetes says of them, for people; nothing where there is none."""
+        return []
+
+    def to_try(self) -> list[str]:
+        """Commands for a person who looks at a lab that was left running."""
+        request = f"nsenter --net=/run/netns/{self.netns('mediabot')} curl http://{webserver.ADDRESS}/hello"
+        return [request, f"edit the policy in {self.folder}/manifests, and look again"]
+
     def netns(self, name: str) -> str:
         return f"{self.prefix}{name}"
+
+    def address(self, pod: str) -> str:
+        return next(each.address for each in self.topology.pods if each.name == pod)
 
     def pin_path(self, node: str) -> pathlib.Path:
         return self.pin_root / node
@@ -63,11 +82,15 @@ class Lab:
         self.topology.make()
         self.web.start()
 
-    def install(self, objects: Sequence[sources.Manifest] | None = None) -> None:
-        """Ebbgate itself: the source's objects (the usual nodes and pods), nats-server, the services."""
+    def begin(self) -> None:
+        """Kubernetes, or what stands for it."""
         for process in self.source.servers:
             process.outlive = self._outlive
         self.source.start()
+
+    def install(self, objects: Sequence[sources.Manifest] | None = None) -> None:
+        """Ebbgate itself: the source's objects (the usual nodes and pods), nats-server, the services."""
+        self.begin()
         usual = (*sources.manifests("nodes.yaml"), *sources.manifests("pods.yaml"))
         for manifest in usual if objects is None else objects:
             self.source.apply(manifest)
@@ -135,8 +158,7 @@ class Lab:
     def remove(self) -> None:
         """Namespaces and pins, whoever made them. With its namespace goes all a programmer put into it."""
         self.topology.remove()
-        if self.pin_root.exists():
-            _remove_pins(self.pin_root)
+        remove_pins(self.pin_root)
 
     def _add(self, process: processes.Process) -> None:
         process.outlive = self._outlive
@@ -166,10 +188,11 @@ def ensure_bpffs() -> None:
         subprocess.run(["mount", "-t", "bpf", "bpf", str(BPFFS)], check=True)
 
 
-def _remove_pins(folder: pathlib.Path) -> None:
-    for entry in folder.iterdir():
-        if entry.is_dir():
-            _remove_pins(entry)
-        else:
-            entry.unlink()
-    folder.rmdir()
+def remove_pins(folder: pathlib.Path) -> None:
+    """Absent afterwards, with all that is in it."""
+    if folder.is_dir():
+        for entry in folder.iterdir():
+            remove_pins(entry)
+        folder.rmdir()
+    elif folder.exists():
+        folder.unlink()

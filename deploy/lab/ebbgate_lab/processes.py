@@ -25,7 +25,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Process:
-    """A program that can be started, killed, and started again. `netns`: name of a namespace, or empty."""
+    """A program that can be started, killed, and started again. `netns`: name of a namespace, or empty.
+    `inherits`: descriptors that stay open in it, under the same numbers.
+    """
 
     def __init__(
         self,
@@ -35,12 +37,14 @@ class Process:
         log: pathlib.Path,
         netns: str = "",
         env: Mapping[str, str] = {},
+        inherits: Sequence[int] = (),
     ) -> None:
         self.name = name
         self.log = log
         self.outlive = False
         self._arguments = [*inside(netns), *arguments]
         self._env = {**os.environ, **env}
+        self._inherits = inherits
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -53,6 +57,11 @@ class Process:
     def running(self) -> bool:
         return self._child is not None and self._child.poll() is None
 
+    @property
+    def died(self) -> bool:
+        """Has it ended, though nobody here ended it?"""
+        return self._child is not None and self._child.poll() is not None
+
     def start(self) -> None:
         with self.log.open("ab") as log:
             self._child = subprocess.Popen(
@@ -61,6 +70,7 @@ class Process:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=self._env,
+                pass_fds=self._inherits,
                 preexec_fn=None if self.outlive else _die_with_parent,
                 start_new_session=self.outlive,
             )

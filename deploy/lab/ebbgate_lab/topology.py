@@ -87,13 +87,21 @@ PODS = (
 
 
 class Topology:
-    """`prefix`: of the namespaces' names; at most what leaves them readable."""
+    """`prefix`: of the namespaces' names; at most what leaves them readable. `masquerade`: not where a real
+    CNI does it.
+    """
 
     def __init__(
-        self, prefix: str = "ebb-", hosts: Sequence[Host] = HOSTS, pods: Sequence[Pod] = PODS
+        self,
+        prefix: str = "ebb-",
+        hosts: Sequence[Host] = HOSTS,
+        pods: Sequence[Pod] = PODS,
+        *,
+        masquerade: bool = True,
     ) -> None:
         self.prefix = prefix
         self.hosts = tuple(hosts)
+        self._masquerade = masquerade
         self.pods = tuple(pods)
 
     @property
@@ -136,8 +144,7 @@ class Topology:
             self._batch_in(pod.node, self._pod_lines(pod))
             self._batch_in(pod.name, _inside_pod(pod))
         for host in self.hosts:
-            if host.pod_cidr:
-                self.run(host.name, "nft", "-f", "-", text=CNI_TABLE)
+            self._masquerade_at(host)
         if any(host.name == "external" for host in self.hosts):
             self.run("external", "nft", "-f", "-", text=WITNESS_TABLE)
 
@@ -147,6 +154,20 @@ class Topology:
             if self.path(name).exists():
                 subprocess.run(["ip", "netns", "del", f"{self.prefix}{name}"], check=True)
 
+    def cut(self, name: str) -> None:
+        """Take a host away with its cable and all its kernel held, as a loss of power does."""
+        self._batch_in(UNDERLAY, [f"link del {name}"])
+        subprocess.run(["ip", "netns", "del", f"{self.prefix}{name}"], check=True)
+
+    def join(self, name: str) -> None:
+        """Bring back a host that was cut, as new."""
+        host = next(each for each in self.hosts if each.name == name)
+        _batch([f"netns add {self.prefix}{name}"])
+        self._settle(name)
+        self._batch_in(UNDERLAY, self._cable(host))
+        self._batch_in(name, _host_lines(host, self.hosts))
+        self._masquerade_at(host)
+
     def leaks(self) -> int:
         """Packets that reached the external host with a pod's own address."""
         listings = (
@@ -154,6 +175,10 @@ class Topology:
             for family in ("ip", "ip6")
         )
         return sum(int(listing.split("packets", 1)[1].split()[0]) for listing in listings)
+
+    def _masquerade_at(self, host: Host) -> None:
+        if host.pod_cidr and self._masquerade:
+            self.run(host.name, "nft", "-f", "-", text=CNI_TABLE)
 
     def _settle(self, name: str) -> None:
         """Forwarding as on a node; IPv6 addresses are there at once, without a second of "tentative"."""
