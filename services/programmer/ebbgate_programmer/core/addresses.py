@@ -26,11 +26,16 @@ def is_ipv4(text: str) -> bool:
     return _V4.fullmatch(text) is not None
 
 
-@functools.lru_cache(maxsize=4096)
 def number(address: str) -> int:
     """Raises ValueError for what is no address."""
+    # Quicker than to remember it, as soon as there are more than are remembered.
     if is_ipv4(address):
         return int.from_bytes(bytes(map(int, address.split("."))), "big") | _MAPPED
+    return _other_number(address)
+
+
+@functools.lru_cache(maxsize=4096)
+def _other_number(address: str) -> int:
     parsed = ipaddress.ip_address(address)
     return int(parsed) | (_MAPPED if parsed.version == 4 else 0)
 
