@@ -7,7 +7,7 @@ when a row of that kind changed.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Generic, TypeVar
 
 import msgspec
@@ -19,8 +19,6 @@ from ebbgate_programmer.core.kernelstate import RouteKey, RouteValue
 from ebbgate_programmer.core.lowering import Content
 
 ValueT = TypeVar("ValueT")
-Differences = list[sharded.Difference[str, bytes]]
-_ENDPOINT, _SET = "endpoint", "set"
 
 
 class Lowering:
@@ -44,22 +42,16 @@ class Lowering:
     ) -> lowering.Lowered:
         """The same object for as long as neither plan nor node changes."""
         if self._given != (*agreed, environment):
-            shared, own = agreed
-            self._follow(self._shared.follow(shared.rows), self._own.follow(own.rows), own.rows)
-            self._lowered = self._put_together(environment, own.rows)
+            self._follow(*agreed)
+            self._lowered = self._put_together(environment, agreed[1].rows)
             self._given = (*agreed, environment)
         return self._lowered
 
-    def _follow(
-        self,
-        shared: Mapping[str, Differences],
-        own: Mapping[str, Differences],
-        held: Mapping[str, bytes],
-    ) -> None:
-        self._pods.follow(own.get(_ENDPOINT, ()))
-        self._sets.follow(shared.get(_SET, ()))
+    def _follow(self, all_: scopes.Agreed, own_: scopes.Agreed) -> None:
+        shared = self._shared.follow(all_.rows, {"set": self._sets.take})
+        own = self._own.follow(own_.rows, {"endpoint": self._pods.take})
         known = self._sets.use({place for place, _ in self._pods.starts})
-        self._pods.settle(held, known, self._known)
+        self._pods.settle(own_.rows, known, self._known)
         self._routes = _exchanged(self._routes, self._known, known)
         self._known = known
         self._egress.make("egress" in own, lambda found: desired.egress(self._own.of["egress"], found))
@@ -124,28 +116,35 @@ class _Part(Generic[ValueT]):
             self.value = how(self.problems)
 
 
+Take = Callable[[sharded.Difference[str, bytes]], None]
+
+
 class _Kinds:
-    """Rows of a scope. `of`: kind → subject → row, but for those that are followed one by one."""
+    """Rows of a scope. `of`: kind → subject → row, but for those that somebody takes one by one."""
 
     def __init__(self, scope: str) -> None:
         self._start = len(scope) + 1
         self._rows: Mapping[str, bytes] = sharded.Sharded()
         self.of: defaultdict[str, dict[str, bytes]] = defaultdict(dict)
 
-    def follow(self, held: Mapping[str, bytes]) -> dict[str, Differences]:
-        """What changed, by kind."""
-        changed: defaultdict[str, Differences] = defaultdict(list)
+    def follow(self, held: Mapping[str, bytes], takers: Mapping[str, Take]) -> set[str]:
+        """Kinds of which something changed. `takers`: by kind."""
+        changed = set()
         for each in sharded.differences(held, self._rows):
             kind, dot, _ = each[0][self._start :].partition(".")
-            changed[kind if dot else ""].append(each)
-        for kind in changed.keys() - {_ENDPOINT, _SET}:
-            for subject, new, _ in changed[kind]:
-                if isinstance(new, bytes):
-                    self.of[kind][subject] = new
-                else:
-                    del self.of[kind][subject]
+            if dot:
+                takers.get(kind, self._take)(each)
+                changed.add(kind)
         self._rows = held
         return changed
+
+    def _take(self, each: sharded.Difference[str, bytes]) -> None:
+        subject, new, _ = each
+        kind = subject[self._start :].partition(".")[0]
+        if isinstance(new, bytes):
+            self.of[kind][subject] = new
+        else:
+            del self.of[kind][subject]
 
 
 class _Set(msgspec.Struct, frozen=True):
@@ -169,16 +168,16 @@ class _Sets:
     def problems(self) -> list[Problem]:
         return [problem for _, used in sorted(self._used.items()) for problem in used.problems]
 
-    def follow(self, changed: Iterable[sharded.Difference[str, bytes]]) -> None:
-        for subject, new, _ in changed:
-            name = desired.set_of(subject)
-            self._stale.add(name)
-            if isinstance(new, bytes):
-                self._chunks[name][subject] = new
-            else:
-                del self._chunks[name][subject]
-            if not self._chunks[name]:
-                del self._chunks[name]
+    def take(self, difference: sharded.Difference[str, bytes]) -> None:
+        subject, new, _ = difference
+        name = desired.set_of(subject)
+        self._stale.add(name)
+        if isinstance(new, bytes):
+            self._chunks[name][subject] = new
+        else:
+            del self._chunks[name][subject]
+        if not self._chunks[name]:
+            del self._chunks[name]
 
     def use(self, places: Collection[lowering.Place]) -> pods.Known:
         """What is known of `places`; of others nothing is, from now on."""

@@ -69,6 +69,10 @@ Place = tuple[str, str]
 """(set, family). Families apart: ::/0 would be the longest prefix of any IPv4 address too."""
 
 
+Start = tuple[Place, int]
+"""Place and bucket: what look-ups of a pod begin with."""
+
+
 class Content(msgspec.Struct, frozen=True, eq=False):
     """What is looked up of a place. `id`: the set's in BPF. `groups`: uids of those that it steers to."""
 
@@ -83,14 +87,14 @@ class Asked(msgspec.Struct, frozen=True):
     """
 
     contents: Mapping[Place, Content]
-    starts: Set[tuple[Place, int]]
+    starts: Set[Start]
 
 
 def lower(desired: Desired, environment: Environment) -> Lowered:
     """Everything of ours that the kernel must hold for `desired`: the plain way, all of it anew."""
     asked = _asked(desired)
     framed = frame(desired, asked, environment)
-    begins = {row.ip: begin(row, asked.contents) for row in desired.endpoints}
+    begins = {row.ip: begin(start(row), asked.contents) for row in desired.endpoints}
     state = msgspec.structs.replace(
         framed.state,
         covered=frozenset([*(ip for ip, at in begins.items() if at is not LEFT_ALONE), *desired.blind]),
@@ -111,12 +115,13 @@ LEFT_ALONE = EndpointValue(0, -1)
 """Where a pod's look-ups begin whose set has nothing for its family: nowhere, and it isn't covered."""
 
 
-def begin(row: rows.Endpoint, contents: Mapping[Place, Content]) -> EndpointValue | None:
-    """Where look-ups for the pod begin. None: what of a lost set isn't known is wanted, and dropped."""
-    content = contents.get(place(row))
+def begin(at: Start, contents: Mapping[Place, Content]) -> EndpointValue | None:
+    """Where look-ups begin in the kernel. None: what of a lost set isn't known is wanted, and dropped."""
+    place, bucket = at
+    content = contents.get(place)
     if content is None:
         return None
-    return EndpointValue(content.id, row.bucket) if content.routes else LEFT_ALONE
+    return EndpointValue(content.id, bucket) if content.routes else LEFT_ALONE
 
 
 def lack(row: rows.Endpoint) -> Problem:
@@ -216,17 +221,18 @@ def program_name(object_hash: str) -> str:
     return f"{places.PROGRAM_PREFIX}{object_hash}"
 
 
-def place(row: rows.Endpoint) -> Place:
-    return row.set, addresses.family(row.ip)
+def start(row: rows.Endpoint) -> Start:
+    return (row.set, addresses.family(row.ip)), row.bucket
 
 
 def _asked(desired: Desired) -> Asked:
     """All that follows goes over contents or over endpoints, never over the one for each of the other: a node
     may have a thousand pods of a set of ten thousand routes.
     """
-    used = {place(row) for row in desired.endpoints if row.set in desired.sets}
+    starts = {start(row) for row in desired.endpoints}
+    used = {place for place, _ in starts if place[0] in desired.sets}
     contents = {(name, family): content(desired.sets[name], family) for name, family in used}
-    return Asked(contents, {(place(row), row.bucket) for row in desired.endpoints})
+    return Asked(contents, starts)
 
 
 def content(routes: Iterable[rows.Route], family: str) -> Content:

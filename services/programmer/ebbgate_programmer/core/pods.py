@@ -5,33 +5,37 @@ two tables that the kernel gets, only is kept how many pods begin at each place,
 row. Decoded rows are thrown away: to take a pod out its old row is read again.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from ebbgate_bus.contracts import codec, rows, subjects
 from ebbgate_bus.contracts.reports import Problem
 from ebbgate_programmer.core import desired, lowering, sharded
 from ebbgate_programmer.core.kernelstate import EndpointValue
-from ebbgate_programmer.core.lowering import Content, Place
+from ebbgate_programmer.core.lowering import Content, Place, Start
 
 Known = Mapping[Place, Content | None]
 """Of places in use; None if the set is lost."""
 
 
 class Pods:
-    """First `follow` rows, then `settle` them, once it is known what their sets hold."""
+    """First `take` rows, then `settle` them, once it is known what their sets hold."""
 
     def __init__(self, node: str) -> None:
         self._node = node
         self.covered: sharded.ShardedSet[str] = sharded.ShardedSet()
         self.endpoints: sharded.Sharded[str, EndpointValue] = sharded.Sharded()
-        self.starts: frozenset[tuple[Place, int]] = frozenset()
-        self._counts: Counter[tuple[Place, int]] = Counter()
+        self._counts: Counter[Start] = Counter()
         self._unread: dict[str, Problem] = {}
         self._lacking: dict[str, Problem] = {}
-        self._fresh: dict[str, rows.Endpoint] = {}
+        # Since they were settled last. Pods that begin alike are together: of their rows nothing is kept.
+        self._come: defaultdict[Start, list[str]] = defaultdict(list)
+        self._blind: list[str] = []
         self._gone: set[str] = set()
-        self._blind: set[str] = set()
+
+    @property
+    def starts(self) -> frozenset[Start]:
+        return frozenset(self._counts)
 
     @property
     def unread(self) -> list[Problem]:
@@ -45,22 +49,19 @@ class Pods:
     def blind(self) -> list[str]:
         return list(filter(None, map(desired.blind_pod, self._unread)))
 
-    def follow(self, changed: Iterable[sharded.Difference[str, bytes]]) -> None:
-        for subject, new, old in changed:
-            if isinstance(old, bytes):
-                self._forget(subject, old)
-            if isinstance(new, bytes):
-                self._note(subject, new)
-        if self._counts.keys() != self.starts:
-            self.starts = frozenset(self._counts)
+    def take(self, difference: sharded.Difference[str, bytes]) -> None:
+        subject, new, old = difference
+        if isinstance(old, bytes):
+            self._forget(subject, old)
+        if isinstance(new, bytes):
+            self._note(subject, new)
 
     def _forget(self, subject: str, payload: bytes) -> None:
         self._gone.add(desired.pod_of(subject))
         if self._unread.pop(subject, None):
             return
         self._lacking.pop(subject, None)
-        row = codec.decode_as(rows.Endpoint, subject, payload)
-        start = lowering.place(row), row.bucket
+        start = lowering.start(codec.decode_as(rows.Endpoint, subject, payload))
         self._counts[start] -= 1
         if not self._counts[start]:
             del self._counts[start]
@@ -69,35 +70,39 @@ class Pods:
         row = desired.endpoint(subject, payload)
         if isinstance(row, Problem):
             self._unread[subject] = row
-            if pod := desired.blind_pod(subject):
-                self._blind.add(pod)
+            self._blind += filter(None, [desired.blind_pod(subject)])
             return
-        self._fresh[subject] = row
-        self._counts[lowering.place(row), row.bucket] += 1
+        start = lowering.start(row)
+        self._come[start].append(row.ip)
+        self._counts[start] += 1
 
     def settle(self, held: Mapping[str, bytes], known: Known, before: Known) -> None:
         """`held`: all rows. `known`: of places now; `before`: as it was when pods were settled last."""
         for subject in self._moved(held, known, before):
             row = desired.endpoint(subject, held[subject])
             if not isinstance(row, Problem):
-                self._fresh[subject] = row
+                self._come[lowering.start(row)].append(row.ip)
         contents = {at: content for at, content in known.items() if content is not None}
-        values: dict[EndpointValue, EndpointValue] = {}
         found: dict[str, EndpointValue] = {}
-        dropped: dict[str, None] = dict.fromkeys(self._blind)
-        for subject, row in self._fresh.items():
-            at = lowering.begin(row, contents)
-            self._lacking.pop(subject, None)
+        dropped = self._blind
+        for start, pods in self._come.items():
+            at = lowering.begin(start, contents)
             if at is None:
-                self._lacking[subject] = lowering.lack(row)
-                dropped[row.ip] = None
+                self._lack(pods, held)
+                dropped += pods
             elif at is not lowering.LEFT_ALONE:
-                # One object for all pods that begin there.
-                found[row.ip] = values.setdefault(at, at)
-            self._gone.add(row.ip)
+                found |= dict.fromkeys(pods, at)
+                continue
+            self._gone.update(pods)
         self.covered = self.covered.changed((*found, *dropped), self._gone)
         self.endpoints = self.endpoints.changed(found, self._gone)
-        self._fresh, self._gone, self._blind = {}, set(), set()
+        self._come, self._blind, self._gone = defaultdict(list), [], set()
+
+    def _lack(self, pods: Iterable[str], held: Mapping[str, bytes]) -> None:
+        for subject in (subjects.endpoint(self._node, pod) for pod in pods):
+            row = desired.endpoint(subject, held[subject])
+            assert isinstance(row, rows.Endpoint), subject
+            self._lacking[subject] = lowering.lack(row)
 
     def _moved(self, held: Mapping[str, bytes], known: Known, before: Known) -> Iterator[str]:
         """Rows whose sets hold something else now.
@@ -115,7 +120,9 @@ class Pods:
             )
             yield from (subject for subject in named if subject in held)
         if None in olds:
-            yield from (subject for subject in tuple(self._lacking) if subject in held)
+            # All that lack a set: those that still do are found to lack it again.
+            lacking, self._lacking = self._lacking, {}
+            yield from lacking
         if any(old is not None and not old.routes for old in olds):
             prefix = f"{subjects.node_scope(self._node)}.endpoint."
             yield from (
