@@ -175,10 +175,13 @@ class Follower:
                     self._waiting.clear()
                     messages, complete_to = await self._read()
                     yield Batch(replaced=True, messages=messages)
+                    # Not kept until the next one comes: it may be all there is.
+                    del messages
                 await self._arrived.wait()
                 self._arrived.clear()
                 if not self._reread and (news := self._drain(complete_to)):
                     yield Batch(replaced=False, messages=news)
+                    del news
         finally:
             forget()
             for subscription in live:

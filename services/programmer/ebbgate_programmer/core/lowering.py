@@ -240,10 +240,12 @@ def content(routes: Iterable[rows.Route], family: str) -> Content:
     own = [route for route in routes if addresses.family(route.cidr) == family]
     number = set_id(own, family)
     groups = {uid: group_id(uid, family) if uid else 0 for uid in {route.group for route in own}}
+    # One object for all routes that lead to the same.
+    values = functools.cache(RouteValue)
     return Content(
         id=number,
         routes={
-            RouteKey(number, *addresses.prefix(route.cidr)): RouteValue(
+            RouteKey(number, *addresses.prefix(route.cidr)): values(
                 _ACTIONS[route.action], groups[route.group]
             )
             for route in own

@@ -61,8 +61,12 @@ def _of_another(text: str) -> str:
     return "" if canonical == text else f"{text!r} is not written as {canonical}"
 
 
-@functools.lru_cache(maxsize=65536)
 def _of_cidr(text: str) -> str:
+    return "" if addresses.is_ipv4_cidr(text) else _of_another_cidr(text)
+
+
+@functools.lru_cache(maxsize=4096)
+def _of_another_cidr(text: str) -> str:
     try:
         canonical = str(ipaddress.ip_network(text))
     except ValueError as error:
