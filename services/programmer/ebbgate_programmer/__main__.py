@@ -4,14 +4,13 @@ The network namespace is the one it is started in, the bpf filesystem that of it
 `run`, in whatever way, leaves everything in place; only `clean` takes it out.
 """
 
-import gc
 import logging
 import sys
 
 from ebbgate_bus.runtime import connection, logs, service
 from ebbgate_programmer import loop, settings
 from ebbgate_programmer.core import diagnosis
-from ebbgate_programmer.io import capabilities, examination, kernel
+from ebbgate_programmer.io import capabilities, examination, kernel, memory
 
 
 def main() -> int:
@@ -27,8 +26,7 @@ def main() -> int:
         print(f"ebbgate-programmer: missing: {'; '.join(lacks)}", file=sys.stderr)
         return 1
     if chosen.command == "run":
-        # What was imported stays for ever; a full collection would walk over it each time, for 10 ms.
-        gc.freeze()
+        memory.keep_little()
         service.run(lambda: _run(chosen))
     elif chosen.command == "clean":
         kernel.Kernel(chosen.pin_path, chosen.bpf_object, attach=chosen.attach).clean()
