@@ -180,7 +180,8 @@ def elements(state: KernelState) -> tuple[Elements, ...]:
 def _elements_of(state: KernelState, ip: str) -> tuple[Elements, ...]:
     """`leaving` and `zones` say again what `egress` says, and the guard's table what the main one says."""
     family = FAMILIES[ip]
-    covered = tuple(sorted(pod for pod in state.covered if addresses.family(pod) == family))
+    # Written out: there may be tens of thousands.
+    covered = tuple(sorted([pod for pod in state.covered if (":" in pod) == (family == "ipv6")]))
     cluster = tuple(sorted(cidr for cidr in state.cluster if addresses.family(cidr) == family))
     of_pods = tuple(
         Elements(ip, table, name, held)
@@ -213,6 +214,8 @@ def _uplink(slot: int, number: int) -> str:
 
 
 def _without(these: Elements, others: Elements) -> Elements:
+    if not others.elements:
+        return these
     absent = frozenset(others.elements)
     left = tuple(text for text in these.elements if text not in absent)
     return Elements(*these.place, left)

@@ -19,6 +19,7 @@ from ebbgate_programmer.core.kernelstate import RouteKey, RouteValue
 from ebbgate_programmer.core.lowering import Content
 
 ValueT = TypeVar("ValueT")
+Framing = tuple[desired.Desired, lowering.Asked, lowering.Environment]
 
 
 class Lowering:
@@ -35,6 +36,7 @@ class Lowering:
         self._cluster: _Part[tuple[str, ...]] = _Part(())
         self._groups: _Part[dict[str, rows.Group]] = _Part({})
         self._given: tuple[scopes.Agreed, scopes.Agreed, lowering.Environment] | None = None
+        self._framed: tuple[Framing, lowering.Lowered] | None = None
         self._lowered = lowering.Lowered(state=lowering.NOTHING)
 
     def lower(
@@ -77,7 +79,7 @@ class Lowering:
             cluster=self._cluster.value,
         )
         contents = {at: content for at, content in self._known.items() if content is not None}
-        framed = lowering.frame(plan, lowering.Asked(contents, self._pods.starts), environment)
+        framed = self._frame(plan, lowering.Asked(contents, self._pods.starts), environment)
         parts = (self._egress, self._peers, self._cluster, self._sets, self._groups)
         return lowering.Lowered(
             state=msgspec.structs.replace(
@@ -95,6 +97,12 @@ class Lowering:
                 *framed.problems,
             ),
         )
+
+    def _frame(self, *given: *Framing) -> lowering.Lowered:
+        """Most pods come to where others are."""
+        if self._framed is None or self._framed[0] != given:
+            self._framed = given, lowering.frame(*given)
+        return self._framed[1]
 
     def _covered_families(self) -> set[str]:
         """Told by places in use: pods may be many. Where a set has nothing for a family, none is covered."""

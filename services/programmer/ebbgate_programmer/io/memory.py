@@ -14,7 +14,7 @@ _LARGE = 128 << 10
 
 
 def keep_little() -> None:
-    """Large blocks go back to the machine when they are freed, and the worker's thread has no heap of its own:
+    """Large blocks go back to the machine when they are freed, and the worker thread has no heap of its own:
     with 50,000 endpoints 5 MB less after a start, and 10 MB less after all of them came at once.
     """
     # What was imported stays for ever; a full collection would walk over it each time, for 10 ms.

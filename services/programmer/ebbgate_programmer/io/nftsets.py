@@ -204,7 +204,13 @@ def _messages(kind: int, flags: int, changed: Iterable[firewall.Elements]) -> It
 
 def _listed(form: tuple[tuple[Callable[[str], bytes], ...], bool], elements: tuple[str, ...]) -> bytes:
     forms, is_map = form
-    return b"".join(_element(*_pair(each, forms, is_map)) for each in elements)
+    keys = list(map(forms[0], elements)) if len(forms) == 1 else []
+    if len(set(map(len, keys))) != 1:
+        return b"".join(_element(*_pair(each, forms, is_map)) for each in elements)
+    # Of addresses, which may be tens of thousands: what stands between two of them is the same everywhere.
+    before, *after = _frame(len(keys[0]), 0)
+    behind = b"".join(after)
+    return before + (behind + before).join(keys) + behind
 
 
 def _head(place: tuple[str, str, str]) -> bytes:
