@@ -27,8 +27,10 @@ class Lowering:
 
     def __init__(self, node: str) -> None:
         self._node = node
-        self._shared, self._own = _Kinds(subjects.ALL_SCOPE), _Kinds(subjects.node_scope(node))
         self._pods, self._sets = pods.Pods(node), _Sets()
+        self._shared = _Kinds(subjects.ALL_SCOPE, "set", self._sets.take)
+        self._own = _Kinds(subjects.node_scope(node), "endpoint", self._pods.take)
+        self._starts: frozenset[lowering.Start] = frozenset()
         self._known: pods.Known = {}
         self._routes: sharded.Sharded[RouteKey, RouteValue] = sharded.Sharded()
         self._egress: _Part[dict[int, rows.Egress]] = _Part({})
@@ -50,9 +52,9 @@ class Lowering:
         return self._lowered
 
     def _follow(self, all_: scopes.Agreed, own_: scopes.Agreed) -> None:
-        shared = self._shared.follow(all_.rows, {"set": self._sets.take})
-        own = self._own.follow(own_.rows, {"endpoint": self._pods.take})
-        known = self._sets.use({place for place, _ in self._pods.starts})
+        shared, own = self._shared.follow(all_.rows), self._own.follow(own_.rows)
+        self._starts = self._pods.count()
+        known = self._sets.use({place for place, _ in self._starts})
         self._pods.settle(own_.rows, known, self._known)
         self._routes = _exchanged(self._routes, self._known, known)
         self._known = known
@@ -79,7 +81,7 @@ class Lowering:
             cluster=self._cluster.value,
         )
         contents = {at: content for at, content in self._known.items() if content is not None}
-        framed = self._frame(plan, lowering.Asked(contents, self._pods.starts), environment)
+        framed = self._frame(plan, lowering.Asked(contents, self._starts), environment)
         parts = (self._egress, self._peers, self._cluster, self._sets, self._groups)
         return lowering.Lowered(
             state=msgspec.structs.replace(
@@ -124,35 +126,41 @@ class _Part(Generic[ValueT]):
             self.value = how(self.problems)
 
 
-Take = Callable[[sharded.Difference[str, bytes]], None]
-
-
 class _Kinds:
-    """Rows of a scope. `of`: kind → subject → row, but for those that somebody takes one by one."""
+    """Rows of a scope. `of`: kind → subject → row, but for those of the kind `apart`, which `take` is called
+    with one by one: there may be tens of thousands.
+    """
 
-    def __init__(self, scope: str) -> None:
+    def __init__(
+        self, scope: str, apart: str, take: Callable[[sharded.Difference[str, bytes]], None]
+    ) -> None:
         self._start = len(scope) + 1
+        self._prefix, self._take = f"{scope}.{apart}.", take
         self._rows: Mapping[str, bytes] = sharded.Sharded()
         self.of: defaultdict[str, dict[str, bytes]] = defaultdict(dict)
 
-    def follow(self, held: Mapping[str, bytes], takers: Mapping[str, Take]) -> set[str]:
-        """Kinds of which something changed. `takers`: by kind."""
+    def follow(self, held: Mapping[str, bytes]) -> set[str]:
+        """Kinds of which something changed."""
         changed = set()
         for each in sharded.differences(held, self._rows):
-            kind, dot, _ = each[0][self._start :].partition(".")
-            if dot:
-                takers.get(kind, self._take)(each)
-                changed.add(kind)
+            if each[0].startswith(self._prefix):
+                self._take(each)
+            else:
+                changed.add(self._keep(each))
         self._rows = held
         return changed
 
-    def _take(self, each: sharded.Difference[str, bytes]) -> None:
-        subject, new, _ = each
-        kind = subject[self._start :].partition(".")[0]
+    def _keep(self, difference: sharded.Difference[str, bytes]) -> str:
+        """Of which kind it is."""
+        subject, new, _ = difference
+        kind, dot, _ = subject[self._start :].partition(".")
+        if not dot:
+            return ""
         if isinstance(new, bytes):
             self.of[kind][subject] = new
         else:
             del self.of[kind][subject]
+        return kind
 
 
 class _Set(msgspec.Struct, frozen=True):

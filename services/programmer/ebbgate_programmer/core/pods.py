@@ -19,7 +19,7 @@ Known = Mapping[Place, Content | None]
 
 
 class Pods:
-    """First `take` rows, then `settle` them, once it is known what their sets hold."""
+    """First `take` rows, then `count`, then `settle` them, once it is known what their sets hold."""
 
     def __init__(self, node: str) -> None:
         self._node = node
@@ -30,12 +30,9 @@ class Pods:
         self._lacking: dict[str, Problem] = {}
         # Since they were settled last. Pods that begin alike are together: of their rows nothing is kept.
         self._come: defaultdict[Start, list[str]] = defaultdict(list)
+        self._left: Counter[Start] = Counter()
         self._blind: list[str] = []
         self._gone: set[str] = set()
-
-    @property
-    def starts(self) -> frozenset[Start]:
-        return frozenset(self._counts)
 
     @property
     def unread(self) -> list[Problem]:
@@ -61,10 +58,7 @@ class Pods:
         if self._unread.pop(subject, None):
             return
         self._lacking.pop(subject, None)
-        start = lowering.start(codec.decode_as(rows.Endpoint, subject, payload))
-        self._counts[start] -= 1
-        if not self._counts[start]:
-            del self._counts[start]
+        self._left[lowering.start(codec.decode_as(rows.Endpoint, subject, payload))] += 1
 
     def _note(self, subject: str, payload: bytes) -> None:
         row = desired.endpoint(subject, payload)
@@ -72,9 +66,15 @@ class Pods:
             self._unread[subject] = row
             self._blind += filter(None, [desired.blind_pod(subject)])
             return
-        start = lowering.start(row)
-        self._come[start].append(row.ip)
-        self._counts[start] += 1
+        self._come[lowering.start(row)].append(row.ip)
+
+    def count(self) -> frozenset[Start]:
+        """Where pods begin, now that all rows were taken."""
+        self._counts.update({start: len(pods) for start, pods in self._come.items()})
+        self._counts.subtract(self._left)
+        self._left.clear()
+        self._counts = +self._counts
+        return frozenset(self._counts)
 
     def settle(self, held: Mapping[str, bytes], known: Known, before: Known) -> None:
         """`held`: all rows. `known`: of places now; `before`: as it was when pods were settled last."""

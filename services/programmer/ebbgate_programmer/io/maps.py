@@ -5,6 +5,7 @@ few values come again and again.
 """
 
 import functools
+import socket
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
@@ -19,8 +20,7 @@ _MAPPED = bytes(10) + b"\xff\xff"
 
 def pack_address(address: str) -> bytes:
     """As layout.pack_address, in a third of its time."""
-    packed = netlink.packed(address)
-    return packed if ":" in address else _MAPPED + packed
+    return netlink.packed(address) if ":" in address else _MAPPED + socket.inet_pton(socket.AF_INET, address)
 
 
 def unpack_address(key: bytes) -> str:
