@@ -12,7 +12,7 @@ from collections.abc import Callable, Container, Iterator, Mapping
 import msgspec
 from nats.aio.msg import Msg
 
-from ebbgate_bus.contracts import codec, digests, reports, rows, subjects
+from ebbgate_bus.contracts import codec, digests, envelope, reports, rows, subjects
 from ebbgate_bus.contracts.envelope import Outgoing
 from ebbgate_bus.contracts.message import Message
 from ebbgate_bus.runtime import connection, jetstream, publisher
@@ -24,6 +24,11 @@ SLOT, POLICY = 77, "uid-1"
 SET, SHORT_SET = "s1", "s2"
 """The sending pod's set has all routes, that of all the others only the default."""
 TIMEOUT_S = 60.0
+HEADERS = {
+    envelope.SEEN: "1700000000000000000",
+    envelope.TRACEPARENT: envelope.traceparent("1" * 32, "2" * 16),
+}
+"""Each row has those of the event behind it. They cost a reader memory."""
 
 Rows = Mapping[str, Message]
 
@@ -101,8 +106,10 @@ class Plan:
         said: list[Outgoing] = []
         for scope, wanted in scopes.items():
             old, new = self._held.get(scope, {}), {key: codec.encode(row) for key, row in wanted.items()}
-            said += [Outgoing(key, payload) for key, payload in new.items() if old.get(key) != payload]
-            said += [Outgoing(key, b"") for key in old.keys() - new.keys()]
+            said += [
+                Outgoing(key, payload, HEADERS) for key, payload in new.items() if old.get(key) != payload
+            ]
+            said += [Outgoing(key, b"", HEADERS) for key in old.keys() - new.keys()]
             self._held[scope] = new
         return said + [
             self._commit(scope) for scope in sorted(scopes, key=lambda name: name == subjects.ALL_SCOPE)
@@ -112,7 +119,7 @@ class Plan:
         held = self._held[scope]
         digest = digests.text(digests.of_rows(held))
         commit = rows.Commit(epoch=1, revision=self.revision, count=len(held), digest=digest)
-        return Outgoing(subjects.commit(scope), codec.encode(commit))
+        return Outgoing(subjects.commit(scope), codec.encode(commit), HEADERS)
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ from ebbgate_bus.contracts import codec, rows, subjects
 from ebbgate_bus.contracts.message import Message
 from ebbgate_lab import topology
 from ebbgate_programmer import installer
-from ebbgate_programmer.core import decisions, scopes
+from ebbgate_programmer.core import changes, decisions, scopes, touching
 from ebbgate_programmer.core.kernelstate import KernelState
 from ebbgate_programmer.io import bpf, kernel, netlink, network, nft, nftsets, sysctls
 from tests.kernel import rig as rigs
@@ -122,6 +122,47 @@ def _installer(node: kernel.Kernel) -> installer.Installer:
 def _held(outcome: installer.Outcome) -> KernelState:
     assert outcome.held is not None, outcome.problems
     return outcome.held
+
+
+@pytest.mark.parametrize("number", [1, touching.MANY + 1])
+def test_what_is_read_back_of_pods_is_what_a_look_at_everything_sees(
+    node: kernel.Kernel, number: int
+) -> None:
+    passes = _installer(node)
+    routes = (_route("0.0.0.0/0", STEER), _route("::/0", STEER))
+    many = [f"10.244.{2 + n // 250}.{n % 250}" for n in range(number)]
+    for pods in ({}, {PODS[0]: 1}, dict.fromkeys([*PODS, *many], 2), {PODS[0]: 2, PODS[2]: 3}, {}):
+        outcome = passes.step(_plan(routes, 77, pods), fresh=False)
+        assert outcome.problems == ()
+        held = _held(outcome)
+        assert held.covered == pods.keys()
+        assert {pod: at.bucket for pod, at in held.endpoints.items()} == pods
+        assert held == node.read(held.sysctls)
+
+
+def test_a_pod_that_somebody_takes_out_at_once_is_missed_by_what_is_read_back(node: kernel.Kernel) -> None:
+    passes = _installer(node)
+    routes = (_route("0.0.0.0/0", STEER),)
+    passes.step(_plan(routes, 77, {}), fresh=True)
+    taking = _Taking(node)
+    outcome = installer.Installer(taking, node="node1", port=PORT, drain=lambda: None).step(
+        _plan(routes, 77, {PODS[0]: 1}), fresh=True
+    )
+    assert PODS[0] not in _held(outcome).endpoints
+    assert any("not as written" in problem.reason for problem in outcome.problems)
+
+
+class _Taking(kernel.Kernel):
+    """Somebody else takes out each endpoint as soon as it was written."""
+
+    def __init__(self, node: kernel.Kernel) -> None:
+        vars(self).update(vars(node))
+
+    def apply(self, change: changes.Change) -> changes.Refusals:
+        refused = super().apply(change)
+        if isinstance(change, changes.Put) and change.map is changes.Map.ENDPOINT:
+            super().apply(changes.Drop(change.map, tuple(key for key, _ in change.entries)))
+        return refused
 
 
 def _settled(node: kernel.Kernel, plan: installer.Pair) -> KernelState:

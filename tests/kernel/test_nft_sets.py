@@ -8,7 +8,7 @@ import pytest
 
 from ebbgate_lab import namespaces
 from ebbgate_programmer.core import firewall, firewall_reading, kernelstate
-from ebbgate_programmer.io import nft, nftsets
+from ebbgate_programmer.io import hints, nft, nftsets
 from tests.kernel import rig as rigs
 
 NETNS = f"{rigs.prefix('t')}sets"
@@ -62,6 +62,31 @@ def test_nft_reads_what_was_written_by_netlink() -> None:
             after.egress,
             after.uplinks,
         )
+
+
+@pytest.mark.usefixtures("tables")
+def test_single_pods_are_asked_for() -> None:
+    full = state(5, {})
+    changed(state(0, {}), full)
+    assert set(nftsets.covered_of([*full.covered, "10.9.9.9", "fd00::9"])) == full.covered
+    nft.apply("delete element ip ebbgate_guard covered { 10.244.0.1 }")
+    assert nftsets.covered_of(["10.244.0.2"]) == ["10.244.0.2"]
+    with pytest.raises(nftsets.Disagreeing):
+        nftsets.covered_of(["10.244.0.1"])
+
+
+@pytest.mark.usefixtures("tables")
+async def test_our_own_transactions_are_no_hints_and_others_are() -> None:
+    listening = hints.Hints(lambda: None)
+    try:
+        changed(state(0, {}), state(100, {16: "10.0.0.1"}))
+        assert not listening.drain()
+        nft.apply("add element ip ebbgate covered { 10.9.9.9 }")
+        assert listening.drain()
+        nft.apply("add table ip others")
+        assert not listening.drain()
+    finally:
+        listening.close()
 
 
 @pytest.mark.usefixtures("tables")

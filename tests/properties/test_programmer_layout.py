@@ -2,6 +2,7 @@
 
 import ipaddress
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from ebbgate_programmer.core.kernelstate import (
     RouteKey,
     RouteValue,
 )
+from ebbgate_programmer.io import maps
 
 ids = st.integers(0, 2**64 - 1)
 words = st.integers(0, 2**32 - 1)
@@ -46,6 +48,36 @@ def test_endpoints_come_back(value: EndpointValue) -> None:
 @given(cidrs)
 def test_cidrs_come_back(cidr: str) -> None:
     assert layout.unpack_cidr(layout.pack_cidr(cidr)) == cidr
+
+
+written = st.one_of(
+    cidrs,
+    addresses,
+    st.builds(
+        lambda parts, length: ".".join(map(str, parts)) + length,
+        st.lists(st.sampled_from([0, 1, 7, 128, 255, 256, "01"]), min_size=3, max_size=5),
+        st.sampled_from(["", "/", "/0", "/7", "/24", "/31", "/32", "/33", "/08", "/255.0.0.0", "/-1"]),
+    ),
+)
+
+
+@given(written)
+def test_what_is_read_quickly_is_what_the_library_reads(text: str) -> None:
+    try:
+        parsed = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        assert not numbers.is_ipv4_cidr(text)
+        with pytest.raises(ValueError, match="does not appear to be an IPv4 or IPv6 network"):
+            numbers.prefix(text)
+        return
+    assert numbers.is_ipv4_cidr(text) == (parsed.version == 4 and str(parsed) == text)
+    assert numbers.cidr(*numbers.prefix(text)) == str(parsed)
+
+
+@given(addresses)
+def test_the_quick_bytes_of_an_address_are_the_others(address: str) -> None:
+    assert maps.pack_address(address) == layout.pack_address(address)
+    assert maps.unpack_address(layout.pack_address(address)) == address
 
 
 @given(st.builds(RouteKey, ids, sixes, st.integers(0, 128)))

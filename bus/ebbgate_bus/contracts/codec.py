@@ -5,12 +5,14 @@ bytes. `decode` picks the type by subject and checks the major version first.
 """
 
 import functools
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from ebbgate_bus.contracts import facts, reports, rows, subjects
 from ebbgate_bus.contracts.message import MAJOR, Message
+
+MessageT = TypeVar("MessageT", bound=Message)
 
 TYPES: dict[str, type[Message]] = {
     "fact.pod": facts.Pod,
@@ -61,17 +63,27 @@ def decode(subject: str, payload: bytes) -> Message | facts.Gone:
         raise Undecodable(f"{subject}: not a subject of version {MAJOR} of this bus")
     if not payload:
         return facts.GONE
+    return decode_as(kind, subject, payload)
+
+
+def decode_as(kind: type[MessageT], subject: str, payload: bytes) -> MessageT:
+    """For who knows already what `subject` promises. Raises Undecodable."""
     try:
-        # A payload without this key is of version 1: the usual one needs no second look.
-        version = _decoder(_Version).decode(payload).v if b'"v"' in payload else MAJOR
-        if version != MAJOR:
-            raise Undecodable(f"{subject}: major version {version}, and only {MAJOR} is known here")
-        message: Message = _decoder(kind).decode(payload)
-        if message.v != MAJOR:  # a key written with escapes
-            raise Undecodable(f"{subject}: major version {message.v}, and only {MAJOR} is known here")
+        message: MessageT = _decoder(kind).decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Undecodable(f"{subject}: {error}") from error
+        raise Undecodable(f"{subject}: {_strange_version(payload) or error}") from error
+    if message.v != MAJOR:
+        raise Undecodable(f"{subject}: {_strange_version(payload)}")
     return message
+
+
+def _strange_version(payload: bytes) -> str:
+    """Says so if it is of another one, which is why it can't be read; else empty."""
+    try:
+        version = _decoder(_Version).decode(payload).v
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+    return "" if version == MAJOR else f"major version {version}, and only {MAJOR} is known here"
 
 
 @functools.cache

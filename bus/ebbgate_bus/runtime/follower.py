@@ -18,7 +18,7 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from ebbgate_bus.contracts import subjects
+from ebbgate_bus.contracts import envelope, subjects
 from ebbgate_bus.contracts.envelope import Stored
 from ebbgate_bus.contracts.streams import Stream
 from ebbgate_bus.runtime import connection, jetstream
@@ -30,6 +30,8 @@ MAX_BATCH = 10_000
 """Messages handed over at once, so that a flood doesn't keep the loop from beating."""
 QUEUE_LIMIT = 1_000_000
 """Messages waiting; a reader that is further behind reads the stream anew instead."""
+
+_OURS = (envelope.SEEN, envelope.TRACEPARENT, envelope.RESOURCE_VERSION, envelope.TTL)
 
 log = logging.getLogger(__name__)
 
@@ -110,9 +112,10 @@ class _Replay:
 
     def __init__(self, bus: connection.Bus, *, headers: bool) -> None:
         self._bus = bus
-        self._headers = headers
+        self._wanted = headers
         self._arrived = asyncio.Event()
         self._caught_up = False
+        self._headers: dict[str, str] = {}
         self.messages: list[Stored] = []
 
     async def take(self, message: Msg) -> None:
@@ -122,10 +125,17 @@ class _Replay:
                 await self._bus.publish(reply)
             return
         metadata = message.metadata
-        headers = message.headers if self._headers and message.headers else _NO_HEADERS
+        headers = self._ours(message.headers) if self._wanted and message.headers else _NO_HEADERS
         self.messages.append(Stored(message.subject, message.data, metadata.sequence.stream, headers))
         self._caught_up = metadata.num_pending == 0
         self._arrived.set()
+
+    def _ours(self, headers: dict[str, str]) -> dict[str, str]:
+        """Rows of one revision have the same, and there may be 100,000 here at once: one object for them."""
+        ours = {name: headers[name] for name in _OURS if name in headers}
+        if ours != self._headers:
+            self._headers = ours
+        return self._headers
 
     async def until(self, pending: int, up_to: int) -> None:
         """Wait for `pending` messages, and one of sequence `up_to` or later. Raises Interrupted if none
@@ -208,10 +218,13 @@ class Follower:
                     self._waiting.clear()
                     messages, complete_to = await self._read()
                     yield Batch(replaced=True, messages=messages)
+                    # Not kept until the next one comes: it may be all there is.
+                    del messages
                 await self._arrived.wait()
                 self._arrived.clear()
                 if not self._reread and (news := self._drain(complete_to)):
                     yield Batch(replaced=False, messages=news)
+                    del news
         finally:
             forget()
             for subscription in live:

@@ -10,7 +10,7 @@ import sys
 from ebbgate_bus.runtime import connection, logs, service
 from ebbgate_programmer import loop, settings
 from ebbgate_programmer.core import diagnosis
-from ebbgate_programmer.io import capabilities, examination, kernel
+from ebbgate_programmer.io import capabilities, examination, kernel, memory
 
 
 def main() -> int:
@@ -26,6 +26,7 @@ def main() -> int:
         print(f"ebbgate-programmer: missing: {'; '.join(lacks)}", file=sys.stderr)
         return 1
     if chosen.command == "run":
+        memory.keep_little()
         service.run(lambda: _run(chosen))
     elif chosen.command == "clean":
         kernel.Kernel(chosen.pin_path, chosen.bpf_object, attach=chosen.attach).clean()

@@ -6,18 +6,17 @@ last read-back saw. It must never report what it wanted: only what was read.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
 from ebbgate_bus.contracts import facts
 from ebbgate_bus.contracts.reports import Problem
 from ebbgate_programmer.core import (
-    addresses,
     applied,
     changes,
-    desired,
     firewall,
+    incremental,
     kernelstate,
     lowering,
     ordering,
@@ -49,14 +48,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 class Installer:
     """`drain`: forgets hints that our own changes made; called between writing and reading back."""
 
-    def __init__(self, made: kernel.Kernel, *, node: str, port: int, drain: Callable[[], None]) -> None:
+    def __init__(self, made: kernel.Kernel, *, node: str, port: int, drain: Callable[[], object]) -> None:
         self._kernel = made
         self._node, self._port = node, port
         self._drain = drain
         self._chains = firewall.chains(port)
         self._interfaces: tuple[facts.Interface, ...] = ()
         self._environment: lowering.Environment | None = None
-        self._lowered: tuple[tuple[Pair, lowering.Environment], lowering.Lowered] | None = None
+        self._lowering = incremental.Lowering(node)
         self._held: kernelstate.KernelState | None = None
         self._settled: kernelstate.KernelState | None = None
         self._started = False
@@ -83,7 +82,7 @@ class Installer:
     def _bring(
         self, agreed: Pair, environment: lowering.Environment, began: float, *, fresh: bool
     ) -> Outcome:
-        lowered = self._lower(agreed, environment)
+        lowered = self._lowering.lower(agreed, environment)
         if fresh or self._held is None or self._held.sysctls.keys() != lowered.state.sysctls.keys():
             self._held = self._kernel.read(lowered.state.sysctls, lowered.state)
         todo = ordering.diff(lowered.state, self._held, self._chains)
@@ -92,7 +91,7 @@ class Installer:
         problems = [
             *lowered.problems,
             *self._carry_out((*todo, *stale), lowered),
-            *_forwarding(lowered.state),
+            *_forwarding(lowered.families),
         ]
         self._started = True
         took_ms = (time.monotonic() - began) * 1000
@@ -112,13 +111,6 @@ class Installer:
             problems=tuple(problems),
         )
 
-    def _lower(self, agreed: Pair, environment: lowering.Environment) -> lowering.Lowered:
-        """The same object for as long as neither plan nor node changes."""
-        given = (agreed, environment)
-        if self._lowered is None or self._lowered[0] != given:
-            self._lowered = (given, lowering.lower(desired.read(self._node, *agreed), environment))
-        return self._lowered[1]
-
     def _read_back(
         self,
         before: kernelstate.KernelState,
@@ -127,10 +119,10 @@ class Installer:
         lowered: lowering.Lowered,
     ) -> kernelstate.KernelState:
         """What is there after `done`: all of it, if anything was refused, as any part may be half done."""
-        parts = None if len(problems) > len(lowered.problems) else touching.touched(done)
-        if parts is not None:
+        touched = None if len(problems) > len(lowered.problems) else touching.touched(done)
+        if touched is not None:
             # Hints stay: one may tell of another's change, which a part wouldn't show.
-            return self._kernel.read_parts(before, parts, lowered.state)
+            return self._kernel.read_parts(before, touched, lowered.state)
         self._drain()
         return self._kernel.read(lowered.state.sysctls, lowered.state)
 
@@ -156,9 +148,7 @@ class Installer:
         return problems
 
 
-def _forwarding(wanted: kernelstate.KernelState) -> list[Problem]:
-    """Of the families that something here is to be forwarded of."""
-    families = {addresses.family(each) for each in (*wanted.covered, *wanted.egress.values())}
+def _forwarding(families: Collection[str]) -> list[Problem]:
     return [
         Problem(reason=f"{path.replace('/', '.')} is off: this node forwards no {family} for anyone")
         for family, path in sysctls.FORWARDING.items()

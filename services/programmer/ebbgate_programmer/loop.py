@@ -88,6 +88,8 @@ class Programmer:
             own = [each for each in batch.messages if each.subject.startswith(f"{self._own.name}.")]
             self._shared = scopes.fold(self._shared, shared, replaced=batch.replaced)
             self._own = scopes.fold(self._own, own, replaced=batch.replaced)
+            # Until the next one comes their messages would be kept.
+            del batch, shared, own
             self._mind_quiet()
             self._wake.set()
 

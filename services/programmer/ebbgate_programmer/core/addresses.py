@@ -26,11 +26,16 @@ def is_ipv4(text: str) -> bool:
     return _V4.fullmatch(text) is not None
 
 
-@functools.lru_cache(maxsize=4096)
 def number(address: str) -> int:
     """Raises ValueError for what is no address."""
+    # Quicker than to remember it, as soon as there are more than are remembered.
     if is_ipv4(address):
         return int.from_bytes(bytes(map(int, address.split("."))), "big") | _MAPPED
+    return _other_number(address)
+
+
+@functools.lru_cache(maxsize=4096)
+def _other_number(address: str) -> int:
     parsed = ipaddress.ip_address(address)
     return int(parsed) | (_MAPPED if parsed.version == 4 else 0)
 
@@ -41,9 +46,28 @@ def text(value: int) -> str:
     return str(ipaddress.IPv6Address(value))
 
 
-@functools.lru_cache(maxsize=65536)
+_LENGTHS = {str(length): length for length in range(_V4_BITS + 1)}
+
+
+def is_ipv4_cidr(text: str) -> bool:
+    """Whether it is one, canonical: with all 32 bits written, and no host bits. Quick, as `is_ipv4`."""
+    network, _, length = text.partition("/")
+    if length not in _LENGTHS or not is_ipv4(network):
+        return False
+    return number(network) & (1 << _V4_BITS - _LENGTHS[length]) - 1 == 0
+
+
 def prefix(cidr: str) -> tuple[int, int]:
     """Network and length, the length of an IPv4 CIDR with the 96 bits before it. Host bits are masked."""
+    network, _, length = cidr.partition("/")
+    if length in _LENGTHS and is_ipv4(network):
+        bits = _LENGTHS[length] + _V4_PREFIX
+        return masked(number(network), bits), bits
+    return _other_prefix(cidr)
+
+
+@functools.lru_cache(maxsize=4096)
+def _other_prefix(cidr: str) -> tuple[int, int]:
     parsed = ipaddress.ip_network(cidr, strict=False)
     if parsed.version == 4:
         return int(parsed.network_address) | _MAPPED, parsed.prefixlen + _V4_PREFIX

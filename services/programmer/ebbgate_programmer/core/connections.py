@@ -4,7 +4,7 @@ A connection whose fate changes is forgotten: its next packet begins it anew, un
 peer that knows nothing of it answers with a reset. One whose fate stays isn't touched.
 """
 
-from ebbgate_programmer.core import decisions, marks
+from ebbgate_programmer.core import decisions, marks, sharded
 from ebbgate_programmer.core.kernelstate import EndpointValue, KernelState, PathKey
 
 
@@ -12,37 +12,32 @@ def affected(after: KernelState, before: KernelState) -> tuple[str, ...]:
     """Pods some of whose packets may have another fate, sorted: a superset, told without any connection."""
     if before.cluster != after.cluster:
         return tuple(sorted(before.covered | after.covered))
-    old, new = _places(before), _places(after)
-    moved = {pod for pod in old.keys() | new.keys() if old.get(pod, _LEFT_ALONE) != new.get(pod, _LEFT_ALONE)}
-    changed = _changed(after, before, set(filter(None, new.values())))
+    moved = {*sharded.added(after.covered, before.covered), *sharded.added(before.covered, after.covered)}
+    moved |= {
+        pod
+        for pod, _, _ in sharded.differences(after.endpoints, before.endpoints)
+        if pod not in moved and pod in after.covered
+    }
+    changed = _changed(after, before)
     if changed:
-        moved |= {pod for pod, at in new.items() if at in changed}
+        moved |= {pod for pod, at in after.endpoints.items() if at in changed and pod in after.covered}
     return tuple(sorted(moved))
 
 
-_LEFT_ALONE = EndpointValue(0, -1)
-"""Where a pod is that isn't covered: nowhere that another is."""
-
-
-def _places(state: KernelState) -> dict[str, EndpointValue | None]:
-    """Covered pods → where their look-ups begin; None: they are dropped."""
-    return {pod: state.endpoints.get(pod) for pod in state.covered}
-
-
-def _changed(after: KernelState, before: KernelState, places: set[EndpointValue]) -> set[EndpointValue]:
-    """Those of `places` whose look-ups may end elsewhere. Pods share places: there are few, whatever the
-    number of pods, and each costs no more than the groups of its set.
+def _changed(after: KernelState, before: KernelState) -> set[EndpointValue]:
+    """Places whose look-ups may end elsewhere. Pods share places: there are few, whatever the number of pods,
+    and each costs no more than the groups of its set.
     """
-    if before.routes == after.routes and before.paths == after.paths:
+    sets = {key.set for key, _, _ in sharded.differences(after.routes, before.routes)}
+    paths = {key for key, _, _ in sharded.differences(after.paths, before.paths)}
+    if not (sets or paths):
         return set()
-    sets = {key.set for key, _ in before.routes.items() ^ after.routes.items()}
-    paths = {key for key, _ in before.paths.items() ^ after.paths.items()}
     groups: dict[int, set[int]] = {}
     for key, value in after.routes.items():
         groups.setdefault(key.set, set()).add(value.group)
     return {
         at
-        for at in places
+        for at in set(after.endpoints.values())
         if at.set in sets or any(PathKey(group, at.bucket) in paths for group in groups.get(at.set, ()))
     }
 

@@ -9,10 +9,11 @@ differs from version to version and from what was written.
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 
-from ebbgate_programmer.core import addresses, marks, places
+from ebbgate_programmer.core import addresses, marks, places, sharded
 from ebbgate_programmer.core.kernelstate import KernelState
 
 MAX_ENDPOINTS, MAX_CLUSTER, MAX_SLOTS = 65536, 65536, 4096
@@ -58,13 +59,7 @@ def chains(port: int) -> tuple[Chain, ...]:
 
 def _chains(ip: str, port: int) -> tuple[Chain, ...]:
     return (
-        Chain(
-            ip,
-            _MAIN,
-            "raw_in",
-            _hook("filter", "prerouting", -300),
-            _raw_in(port),
-        ),
+        Chain(ip, _MAIN, "raw_in", _hook("filter", "prerouting", -300), _raw_in(port)),
         Chain(ip, _MAIN, "raw_out", _hook("filter", "output", -300), _untracked(port, "")),
         Chain(ip, _MAIN, "steer", _hook("filter", "prerouting", -90), _steer(ip)),
         Chain(ip, _MAIN, "arriving", "", _ARRIVING),
@@ -121,10 +116,14 @@ def elements_between(
     before: KernelState, after: KernelState
 ) -> tuple[tuple[Elements, ...], tuple[Elements, ...]]:
     """What must go out of the sets of `before` and what must come in, to make them those of `after`."""
-    # Pods that stay are left out before they are written as elements: there may be many, and few change.
-    common = before.covered & after.covered
-    before = msgspec.structs.replace(before, covered=before.covered - common)
-    after = msgspec.structs.replace(after, covered=after.covered - common)
+    # What stays is left out before it is written as elements: there may be many, and few change.
+    come, gone = sharded.added(after.covered, before.covered), sharded.added(before.covered, after.covered)
+    slots_stay = (before.egress, before.uplinks) == (after.egress, after.uplinks)
+    alike: dict[str, Any] = {"egress": {}, "uplinks": {}} if slots_stay else {}
+    if before.cluster == after.cluster:
+        alike["cluster"] = frozenset()
+    before = msgspec.structs.replace(before, covered=frozenset(gone), **alike)
+    after = msgspec.structs.replace(after, covered=frozenset(come), **alike)
     pairs = list(zip(elements(before), elements(after), strict=True))
     removed = [_without(old, new) for old, new in pairs]
     added = [_without(new, old) for old, new in pairs]
@@ -181,7 +180,8 @@ def elements(state: KernelState) -> tuple[Elements, ...]:
 def _elements_of(state: KernelState, ip: str) -> tuple[Elements, ...]:
     """`leaving` and `zones` say again what `egress` says, and the guard's table what the main one says."""
     family = FAMILIES[ip]
-    covered = tuple(sorted(pod for pod in state.covered if addresses.family(pod) == family))
+    # Written out: there may be tens of thousands.
+    covered = tuple(sorted([pod for pod in state.covered if (":" in pod) == (family == "ipv6")]))
     cluster = tuple(sorted(cidr for cidr in state.cluster if addresses.family(cidr) == family))
     of_pods = tuple(
         Elements(ip, table, name, held)
@@ -214,6 +214,8 @@ def _uplink(slot: int, number: int) -> str:
 
 
 def _without(these: Elements, others: Elements) -> Elements:
+    if not others.elements:
+        return these
     absent = frozenset(others.elements)
     left = tuple(text for text in these.elements if text not in absent)
     return Elements(*these.place, left)

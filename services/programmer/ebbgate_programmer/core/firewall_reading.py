@@ -4,18 +4,19 @@ Parses only; objects in our tables that we didn't make show up as lines of `chai
 that the difference rebuilds the table.
 """
 
+from collections.abc import Iterable, Iterator, Set
 from typing import Any
 
 import msgspec
 
-from ebbgate_programmer.core import cidrs, firewall, marks, places
+from ebbgate_programmer.core import cidrs, firewall, marks, places, sharded
 
 
 class Read(msgspec.Struct, frozen=True, kw_only=True):
     """Named as in KernelState."""
 
     chains: tuple[str, ...] = ()
-    covered: frozenset[str] = frozenset()
+    covered: Set[str] = frozenset()
     cluster: frozenset[str] = frozenset()
     egress: dict[int, str] = {}
     guards: dict[str, int] = {}
@@ -43,7 +44,7 @@ def parse(objects: list[dict[str, Any]]) -> Read:
     pairs = [*(item["concat"] for item in _found(held, "leaving")), *_found(held, "egress")]
     return Read(
         chains=tuple(sorted(lines)),
-        covered=frozenset(_found(held, "covered")),
+        covered=sharded.ShardedSet(dict.fromkeys(_found(held, "covered"))),
         cluster=_networks(_found(held, "cluster")),
         egress={marks.field_of(mark): at for mark, at in pairs},
         guards=guards,
@@ -51,9 +52,9 @@ def parse(objects: list[dict[str, Any]]) -> Read:
     )
 
 
-def _found(held: Held, name: str) -> list[Any]:
+def _found(held: Held, name: str) -> Iterator[Any]:
     """In whichever tables."""
-    return [item for place, items in held.items() if place[2] == name for item in items]
+    return (item for place, items in held.items() if place[2] == name for item in items)
 
 
 def _read_object(item: dict[str, Any], lines: list[str], held: Held) -> None:
@@ -101,19 +102,19 @@ def _guard_faults(held: Held) -> list[str]:
         leaving = {tuple(item["concat"]) for item in held.get((family, _GUARD, "leaving"), [])}
         zones = {tuple(item) for item in held.get((family, _MAIN, "zones"), [])}
         wanted = {(mark, firewall.zone_of(marks.field_of(mark))) for mark, _ in egress}
-        twins = [
-            (
-                _networks(held.get((family, table, "cluster"), [])),
-                frozenset(held.get((family, table, "covered"), [])),
-            )
-            for table in (_MAIN, _GUARD)
-        ]
-        if leaving != egress or zones != wanted or twins[0] != twins[1]:
+        twins = [_networks(held.get((family, table, "cluster"), [])) for table in (_MAIN, _GUARD)]
+        pods = [held.get((family, table, "covered"), []) for table in (_MAIN, _GUARD)]
+        if leaving != egress or zones != wanted or twins[0] != twins[1] or not _alike(*pods):
             faults.append(f"{family}: the guards' sets disagree with the others")
     return faults
 
 
-def _networks(found: list[Any]) -> frozenset[str]:
+def _alike(some: list[Any], others: list[Any]) -> bool:
+    """Whatever their order. There may be many, and mostly these are one list."""
+    return some is others or frozenset(some) == frozenset(others)
+
+
+def _networks(found: Iterable[Any]) -> frozenset[str]:
     """In the form that lowering gives them."""
     return cidrs.collapse(network for item in found for network in _network(item))
 

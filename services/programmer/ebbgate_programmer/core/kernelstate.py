@@ -6,6 +6,7 @@ families are in the same fields: an address tells which it is of.
 """
 
 import enum
+from collections.abc import Mapping, Set
 
 import msgspec
 
@@ -115,12 +116,12 @@ class KernelState(msgspec.Struct, frozen=True, kw_only=True):
     rules: frozenset[Rule] = frozenset()
     ways: frozenset[Way] = frozenset()
     chains: tuple[str, ...] = ()
-    covered: frozenset[str] = frozenset()
+    covered: Set[str] = frozenset()
     cluster: frozenset[str] = frozenset()
     egress: dict[int, str] = {}
     uplinks: dict[int, int] = {}
-    endpoints: dict[str, EndpointValue] = {}
-    routes: dict[RouteKey, RouteValue] = {}
+    endpoints: Mapping[str, EndpointValue] = {}
+    routes: Mapping[RouteKey, RouteValue] = {}
     paths: dict[PathKey, PathValue] = {}
     internal: frozenset[str] = frozenset()
     """`cluster`, and what is never steered, as the BPF map has it for the guard."""

@@ -1,12 +1,14 @@
 """Desired → KernelState: from what is wanted of a node to what its kernel must hold.
 
-Stateless: the ids of sets and groups in BPF are hashes of their content and of the policy's uid, so that the
-same rows are the same state after any restart. A set whose content changes gets a new id and stands beside
-the old one until endpoints have been moved over; a group keeps its id and its paths are overwritten.
+The plain way, in full: the reference of `incremental`, which is what runs. Stateless: the ids of sets and
+groups in BPF are hashes of their content and of the policy's uid, so that the same rows are the same state
+after any restart. A set whose content changes gets a new id and stands beside the old one until endpoints
+have been moved over; a group keeps its id and its paths are overwritten.
 """
 
+import functools
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Set
 
 import msgspec
 
@@ -47,9 +49,10 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lowered(msgspec.Struct, frozen=True, kw_only=True):
-    """`names`: whose the numbers in `state` are."""
+    """`names`: whose the numbers in `state` are. `families`: of which something here is to be forwarded."""
 
     state: KernelState
+    families: frozenset[str] = frozenset()
     names: traffic.Names = traffic.Names()
     problems: tuple[Problem, ...] = ()
 
@@ -61,40 +64,102 @@ _ACTIONS = {
 }
 
 
+NOTHING = KernelState()
+Place = tuple[str, str]
+"""(set, family). Families apart: ::/0 would be the longest prefix of any IPv4 address too."""
+
+
+Start = tuple[Place, int]
+"""Place and bucket: what look-ups of a pod begin with."""
+
+
+class Content(msgspec.Struct, frozen=True, eq=False):
+    """What is looked up of a place. `id`: the set's in BPF. `groups`: uids of those that it steers to."""
+
+    id: int
+    routes: Mapping[RouteKey, RouteValue]
+    groups: frozenset[str]
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What local pods can ask for. `contents`: of places in use, but for those whose set is lost. `starts`:
+    places and buckets in use.
+    """
+
+    contents: Mapping[Place, Content]
+    starts: Set[Start]
+
+
 def lower(desired: Desired, environment: Environment) -> Lowered:
-    """Everything of ours that the kernel must hold for `desired`."""
-    contents = _contents(desired)
-    set_ids = {at: set_id(routes, at[1]) for at, routes in contents.items()}
-    # What of a lost set isn't known is wanted, and dropped.
-    wanted = [row for row in desired.endpoints if contents.get(_place(row), True)]
-    paths = _paths(desired, contents)
+    """Everything of ours that the kernel must hold for `desired`: the plain way, all of it anew."""
+    asked = _asked(desired)
+    framed = frame(desired, asked, environment)
+    begins = {row.ip: begin(start(row), asked.contents) for row in desired.endpoints}
+    state = msgspec.structs.replace(
+        framed.state,
+        covered=frozenset([*(ip for ip, at in begins.items() if at is not LEFT_ALONE), *desired.blind]),
+        endpoints={ip: at for ip, at in begins.items() if at is not LEFT_ALONE and at is not None},
+        routes={key: to for content in asked.contents.values() for key, to in content.routes.items()},
+    )
+    lacking = [lack(row) for row in desired.endpoints if begins[row.ip] is None]
+    names = msgspec.structs.replace(framed.names, pods={row.ip: row.pod for row in desired.endpoints})
+    return Lowered(
+        state=state,
+        families=framed.families | set(map(addresses.family, state.covered)),
+        names=names,
+        problems=(*desired.problems, *lacking, *framed.problems),
+    )
+
+
+LEFT_ALONE = EndpointValue(0, -1)
+"""Where a pod's look-ups begin whose set has nothing for its family: nowhere, and it isn't covered."""
+
+
+def begin(at: Start, contents: Mapping[Place, Content]) -> EndpointValue | None:
+    """Where look-ups begin in the kernel. None: what of a lost set isn't known is wanted, and dropped."""
+    place, bucket = at
+    content = contents.get(place)
+    if content is None:
+        return None
+    return EndpointValue(content.id, bucket) if content.routes else LEFT_ALONE
+
+
+def lack(row: rows.Endpoint) -> Problem:
+    return Problem(reason=f"{row.pod}: its set {row.set} isn't in the plan, its traffic is dropped")
+
+
+def frame(desired: Desired, asked: Asked, environment: Environment) -> Lowered:
+    """All but what is of single pods, or of single routes. Of `desired` neither endpoints nor sets count."""
+    paths = _paths(desired, asked)
     egress = {slot: row.egress_ip for slot, row in desired.egress.items()}
     interfaces, unknown = _interfaces(desired.egress, environment.interfaces)
     leaving = uplinks.lower(interfaces, paths.values(), environment.ethernet)
     base = static(environment, interfaces.values(), of_underlay=underlay(desired.peers))
-    cluster = cidrs.collapse(desired.cluster)
     state = msgspec.structs.replace(
         base,
         rules=base.rules | leaving.rules,
         ways=base.ways | leaving.ways,
-        covered=frozenset([*(row.ip for row in wanted), *desired.blind]),
-        cluster=cluster,
+        cluster=_collapsed(desired.cluster),
         egress=egress,
         uplinks=leaving.classes,
-        endpoints={
-            row.ip: EndpointValue(set_ids[_place(row)], row.bucket)
-            for row in wanted
-            if row.set in desired.sets
-        },
-        routes=_routes(contents, set_ids),
         paths=paths,
-        internal=cidrs.collapse([*cluster, *places.NEVER["ipv4"], *places.NEVER["ipv6"]]),
+        internal=_collapsed((*desired.cluster, *places.NEVER["ipv4"], *places.NEVER["ipv6"])),
         sources=frozenset(egress.values()),
         peers=frozenset(desired.peers),
         own=frozenset(desired.own),
     )
-    problems = (*desired.problems, *_lacking(desired), *unknown, *leaving.problems)
-    return Lowered(state=state, names=_names(desired), problems=problems)
+    return Lowered(
+        state=state,
+        families=frozenset(map(addresses.family, egress.values())),
+        names=_names(desired),
+        problems=(*unknown, *leaving.problems),
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def _collapsed(cluster: tuple[str, ...]) -> frozenset[str]:
+    """There may be thousands, and they change with the cluster's nodes, not with pods."""
+    return cidrs.collapse(cluster)
 
 
 def _names(desired: Desired) -> traffic.Names:
@@ -103,7 +168,6 @@ def _names(desired: Desired) -> traffic.Names:
         policies={
             group_id(uid, family): row.policy for uid, row in desired.groups.items() for family in families
         },
-        pods={row.ip: row.pod for row in desired.endpoints},
         slots=desired.egress,
     )
 
@@ -157,30 +221,42 @@ def program_name(object_hash: str) -> str:
     return f"{places.PROGRAM_PREFIX}{object_hash}"
 
 
-Place = tuple[str, str]
-"""(set, family). Families apart: ::/0 would be the longest prefix of any IPv4 address too."""
-Contents = Mapping[Place, Sequence[rows.Route]]
+def start(row: rows.Endpoint) -> Start:
+    return (row.set, addresses.family(row.ip)), row.bucket
 
 
-def _place(row: rows.Endpoint) -> Place:
-    return row.set, addresses.family(row.ip)
-
-
-def _contents(desired: Desired) -> Contents:
-    """The routes of each place that an endpoint is in. All that follows goes over these or over endpoints,
-    never over the one for each of the other: a node may have a thousand pods of a set of ten thousand routes.
+def _asked(desired: Desired) -> Asked:
+    """All that follows goes over contents or over endpoints, never over the one for each of the other: a node
+    may have a thousand pods of a set of ten thousand routes.
     """
-    used = {_place(row) for row in desired.endpoints if row.set in desired.sets}
-    return {(name, family): _of_family(desired.sets[name], family) for name, family in used}
+    starts = {start(row) for row in desired.endpoints}
+    used = {place for place, _ in starts if place[0] in desired.sets}
+    contents = {(name, family): content(desired.sets[name], family) for name, family in used}
+    return Asked(contents, starts)
+
+
+def content(routes: Iterable[rows.Route], family: str) -> Content:
+    """Of one family of a set."""
+    own = [route for route in routes if addresses.family(route.cidr) == family]
+    number = set_id(own, family)
+    groups = {uid: group_id(uid, family) if uid else 0 for uid in {route.group for route in own}}
+    # One object for all routes that lead to the same.
+    values = functools.cache(RouteValue)
+    return Content(
+        id=number,
+        routes={
+            RouteKey(number, *addresses.prefix(route.cidr)): values(
+                _ACTIONS[route.action], groups[route.group]
+            )
+            for route in own
+        },
+        groups=frozenset(route.group for route in own if route.action is rows.Action.STEER),
+    )
 
 
 def set_id(routes: Iterable[rows.Route], family: str) -> int:
     parts = [text for route in routes for text in (route.cidr, route.action.value, route.group)]
     return int(digests.short_hash("set", family, *parts), 16)
-
-
-def _of_family(routes: Iterable[rows.Route], family: str) -> list[rows.Route]:
-    return [route for route in routes if addresses.family(route.cidr) == family]
 
 
 def group_id(uid: str, family: str) -> int:
@@ -211,29 +287,16 @@ def _ways(program: str, families: Iterable[str]) -> frozenset[Way]:
     )
 
 
-def _routes(contents: Contents, set_ids: Mapping[Place, int]) -> dict[RouteKey, RouteValue]:
-    routes: dict[RouteKey, RouteValue] = {}
-    for place, of_place in contents.items():
-        groups = {uid: group_id(uid, place[1]) if uid else 0 for uid in {route.group for route in of_place}}
-        for route in of_place:
-            key = RouteKey(set_ids[place], *addresses.prefix(route.cidr))
-            routes[key] = RouteValue(_ACTIONS[route.action], groups[route.group])
-    return routes
-
-
-def _paths(desired: Desired, contents: Contents) -> dict[PathKey, PathValue]:
+def _paths(desired: Desired, asked: Asked) -> dict[PathKey, PathValue]:
     """Only of the (group, bucket) pairs that a local pod can ask for: a node has few of the plan's."""
-    steering = {
-        place: {route.group for route in routes if route.action is rows.Action.STEER}
-        for place, routes in contents.items()
-    }
-    asked = {
-        (uid, place[1], bucket)
-        for place, bucket in {(_place(row), row.bucket) for row in desired.endpoints}
-        for uid in steering.get(place, ())
+    wanted = {
+        (uid, at[1], bucket)
+        for at, bucket in asked.starts
+        if at in asked.contents
+        for uid in asked.contents[at].groups
     }
     paths: dict[PathKey, PathValue] = {}
-    for uid, family, bucket in asked:
+    for uid, family, bucket in wanted:
         path = _path(desired.groups.get(uid), family, bucket)
         if path is not None:
             local = path.node == desired.node
@@ -269,11 +332,3 @@ def _interfaces(
         for name, row in sorted(unknown.items())
     ]
     return {slot: known[row.interface] for slot, row in egress.items() if row.interface in known}, problems
-
-
-def _lacking(desired: Desired) -> list[Problem]:
-    return [
-        Problem(reason=f"{row.pod}: its set {row.set} isn't in the plan, its traffic is dropped")
-        for row in desired.endpoints
-        if row.set not in desired.sets
-    ]

@@ -9,13 +9,23 @@ before what points to it, and goes after it; connections are forgotten when the 
     paths → egress, its connections → peers, cluster → rules, routes, other layouts
 """
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
 
-from ebbgate_programmer.core import changes, cidrs, connections, firewall, places
-from ebbgate_programmer.core.kernelstate import Device, KernelState, PathKey, RouteKey, RouteValue, Way
+from ebbgate_programmer.core import changes, cidrs, connections, firewall, places, sharded
+from ebbgate_programmer.core.kernelstate import (
+    Device,
+    EndpointValue,
+    KernelState,
+    PathKey,
+    PathValue,
+    RouteKey,
+    RouteValue,
+    Way,
+)
 
 _DEVICE_FILTER = places.rp_filter(places.DEVICE)
 
@@ -30,20 +40,20 @@ def diff(
 
     `chains`: the static nft part whose signature is `desired.chains`.
     """
-    if desired == actual:
+    if desired is actual or desired == actual:
         return []
     guarded = _guarded(desired, actual)
-    stages = _Stages.of(desired, guarded)
+    stages, tables = _Stages.of(desired, guarded), _Tables.of(desired, actual)
     return [
         *([changes.SetFirewall(chains, guarded)] if guarded is not actual else []),
         *_machinery(desired, guarded),
         *_permits(desired, actual),
         *_update(guarded, stages.opened),
-        *_look_ups(desired, actual),
+        *_look_ups(tables),
         *_roads(desired, guarded),
         *_update(stages.opened, stages.covering),
         *_forget_pods(desired, actual),
-        *_unused(desired, actual),
+        *_unused(tables),
         *_update(stages.covering, stages.closed),
         # After the element is gone: a packet between can't begin the connection again with the old address.
         *_forget_slots(desired, actual),
@@ -63,8 +73,12 @@ def _guarded(desired: KernelState, actual: KernelState) -> KernelState:
         actual,
         chains=desired.chains,
         covered=actual.covered | desired.covered,
-        cluster=cidrs.collapse(actual.cluster | desired.cluster),
+        cluster=_both(actual.cluster, desired.cluster),
     )
+
+
+def _both(one: frozenset[str], other: frozenset[str]) -> frozenset[str]:
+    return one if one == other else cidrs.collapse(one | other)
 
 
 def _machinery(desired: KernelState, actual: KernelState) -> list[changes.Change]:
@@ -131,52 +145,75 @@ def _differs_for_good(desired: Device, actual: Device) -> bool:
 def _permits(desired: KernelState, actual: KernelState) -> list[changes.Change]:
     """Into the maps that say what may pass."""
     return [
-        *_put(changes.Map.PEER, dict.fromkeys(sorted(desired.peers - actual.peers)), {}),
-        *_put(changes.Map.OWN, dict.fromkeys(sorted(desired.own - actual.own)), {}),
-        *_put(changes.Map.CLUSTER, dict.fromkeys(sorted(desired.internal - actual.internal)), {}),
-        *_put(changes.Map.EGRESS, dict.fromkeys(sorted(desired.sources - actual.sources)), {}),
+        *_put(changes.Map.PEER, [(peer, None) for peer in sorted(desired.peers - actual.peers)]),
+        *_put(changes.Map.OWN, [(ip, None) for ip in sorted(desired.own - actual.own)]),
+        *_put(changes.Map.CLUSTER, [(cidr, None) for cidr in sorted(desired.internal - actual.internal)]),
+        *_put(changes.Map.EGRESS, [(ip, None) for ip in sorted(desired.sources - actual.sources)]),
     ]
 
 
-def _look_ups(desired: KernelState, actual: KernelState) -> list[changes.Change]:
+class _Tables(msgspec.Struct, frozen=True):
+    """What comes into the tables that look-ups go by, and what goes out. Paths go early that packets of local
+    pods will still be looked up by, and endpoints of pods that stay covered.
+    """
+
+    paths: list[tuple[PathKey, PathValue]]
+    routes: list[tuple[RouteKey, RouteValue]]
+    endpoints: list[tuple[str, EndpointValue]]
+    paths_early: list[PathKey]
+    endpoints_early: list[str]
+    endpoints_late: list[str]
+    routes_late: list[RouteKey]
+    paths_late: list[PathKey]
+
+    @classmethod
+    def of(cls, desired: KernelState, actual: KernelState) -> "_Tables":
+        paths, paths_out = _come_and_gone(desired.paths, actual.paths)
+        routes, routes_out = _come_and_gone(desired.routes, actual.routes)
+        endpoints, endpoints_out = _come_and_gone(desired.endpoints, actual.endpoints)
+        asked = _asked(desired) if paths_out else set()
+        endpoints_out.sort()
+        return cls(
+            paths=paths,
+            routes=sorted(routes, key=lambda item: (-item[0].length, item[0].set, item[0].network)),
+            endpoints=sorted(endpoints, key=operator.itemgetter(0)),
+            paths_early=[key for key in paths_out if key in asked],
+            endpoints_early=[pod for pod in endpoints_out if pod in desired.covered],
+            endpoints_late=[pod for pod in endpoints_out if pod not in desired.covered],
+            routes_late=sorted(routes_out, key=lambda key: (key.length, key.set, key.network)),
+            paths_late=[key for key in paths_out if key not in asked],
+        )
+
+
+def _look_ups(tables: _Tables) -> list[changes.Change]:
     """Into the maps, from the end to which a packet's look-ups lead back to their beginning."""
-    # A path that is gone though still asked for must drop, and do so before new routes lead to it.
-    asked = _asked(desired)
-    closed = {key: path for key, path in actual.paths.items() if key in asked}
-    # So must a pod that stays covered without a look-up, before cluster CIDRs go out from under its old one.
-    lost = {pod: at for pod, at in actual.endpoints.items() if pod in desired.covered}
     return [
-        *_drop(changes.Map.PATH, desired.paths, closed),
-        *_put(changes.Map.PATH, desired.paths, actual.paths),
-        *_put(changes.Map.ROUTE, _specific_first(desired.routes), actual.routes),
-        *_put(changes.Map.ENDPOINT, desired.endpoints, actual.endpoints),
-        *_drop(changes.Map.ENDPOINT, desired.endpoints, lost),
+        # A path that is gone though still asked for must drop, and do so before new routes lead to it.
+        *_drop(changes.Map.PATH, tables.paths_early),
+        *_put(changes.Map.PATH, tables.paths),
+        *_put(changes.Map.ROUTE, tables.routes),
+        *_put(changes.Map.ENDPOINT, tables.endpoints),
+        # So must a pod without a look-up, before cluster CIDRs go out from under its old one.
+        *_drop(changes.Map.ENDPOINT, tables.endpoints_early),
     ]
 
 
-def _unused(desired: KernelState, actual: KernelState) -> list[changes.Change]:
+def _unused(tables: _Tables) -> list[changes.Change]:
     """Out of the maps, from the beginning of the look-ups to their end."""
-    asked = _asked(desired)
     return [
-        *_drop(
-            changes.Map.ENDPOINT,
-            desired.endpoints,
-            {pod: at for pod, at in actual.endpoints.items() if pod not in desired.covered},
-        ),
-        *_drop(changes.Map.ROUTE, desired.routes, _general_first(actual.routes)),
-        *_drop(
-            changes.Map.PATH, desired.paths, {key: at for key, at in actual.paths.items() if key not in asked}
-        ),
+        *_drop(changes.Map.ENDPOINT, tables.endpoints_late),
+        *_drop(changes.Map.ROUTE, tables.routes_late),
+        *_drop(changes.Map.PATH, tables.paths_late),
     ]
 
 
 def _refusals(desired: KernelState, actual: KernelState) -> list[changes.Change]:
     """Out of the maps that say what may pass."""
     return [
-        *_drop(changes.Map.EGRESS, dict.fromkeys(desired.sources), dict.fromkeys(sorted(actual.sources))),
-        *_drop(changes.Map.CLUSTER, dict.fromkeys(desired.internal), dict.fromkeys(sorted(actual.internal))),
-        *_drop(changes.Map.OWN, dict.fromkeys(desired.own), dict.fromkeys(sorted(actual.own))),
-        *_drop(changes.Map.PEER, dict.fromkeys(desired.peers), dict.fromkeys(sorted(actual.peers))),
+        *_drop(changes.Map.EGRESS, sorted(actual.sources - desired.sources)),
+        *_drop(changes.Map.CLUSTER, sorted(actual.internal - desired.internal)),
+        *_drop(changes.Map.OWN, sorted(actual.own - desired.own)),
+        *_drop(changes.Map.PEER, sorted(actual.peers - desired.peers)),
     ]
 
 
@@ -195,7 +232,7 @@ class _Stages(msgspec.Struct, frozen=True):
             actual,
             egress={**actual.egress, **desired.egress},
             uplinks={**actual.uplinks, **desired.uplinks},
-            cluster=cidrs.collapse(actual.cluster | desired.cluster),
+            cluster=_both(actual.cluster, desired.cluster),
         )
         covering = msgspec.structs.replace(opened, covered=desired.covered, cluster=desired.cluster)
         closed = msgspec.structs.replace(covering, egress=desired.egress, uplinks=desired.uplinks)
@@ -232,26 +269,26 @@ def _asked(state: KernelState) -> set[PathKey]:
     return {PathKey(group, at.bucket) for at in places for group in groups.get(at.set, ())}
 
 
-def _put(
-    which: changes.Map, desired: Mapping[KeyT, ValueT], actual: Mapping[KeyT, ValueT]
-) -> list[changes.Change]:
-    entries = [(key, value) for key, value in desired.items() if key not in actual or actual[key] != value]
-    return [changes.Put(which, tuple(entries))] if entries else []  # type: ignore[arg-type]
+def _come_and_gone(
+    desired: Mapping[KeyT, ValueT], actual: Mapping[KeyT, ValueT]
+) -> tuple[list[tuple[KeyT, ValueT]], list[KeyT]]:
+    """Entries to be written, new ones and those with another value, and keys to be taken out."""
+    come: list[tuple[KeyT, ValueT]] = []
+    gone: list[KeyT] = []
+    for key, new, _ in sharded.differences(desired, actual):
+        if isinstance(new, sharded.Absent):
+            gone.append(key)
+        else:
+            come.append((key, new))
+    return come, gone
 
 
-def _drop(
-    which: changes.Map, desired: Mapping[KeyT, ValueT], actual: Mapping[KeyT, ValueT]
-) -> list[changes.Change]:
-    keys = [key for key in actual if key not in desired]
-    return [changes.Drop(which, tuple(keys))] if keys else []  # type: ignore[arg-type]
+def _put(which: changes.Map, entries: Sequence[tuple[changes.Key, changes.Value]]) -> list[changes.Change]:
+    return [changes.Put(which, tuple(entries))] if entries else []
 
 
-def _specific_first(routes: Mapping[RouteKey, RouteValue]) -> dict[RouteKey, RouteValue]:
-    return dict(sorted(routes.items(), key=lambda item: -item[0].length))
-
-
-def _general_first(routes: Mapping[RouteKey, RouteValue]) -> dict[RouteKey, RouteValue]:
-    return dict(sorted(routes.items(), key=lambda item: item[0].length))
+def _drop(which: changes.Map, keys: Sequence[changes.Key]) -> list[changes.Change]:
+    return [changes.Drop(which, tuple(keys))] if keys else []
 
 
 def _update(before: KernelState, after: KernelState) -> list[changes.Change]:

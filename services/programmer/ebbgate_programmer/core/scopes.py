@@ -2,7 +2,8 @@
 
 Nothing is believed by its arrival: a scope counts only as of its last Commit whose count and digest agree
 with the rows held. Until one agrees, what agreed last stays; a Commit that disagrees is no reason to read
-again by itself. Payloads stay bytes: a node needs few of the shared rows.
+again by itself. Payloads stay bytes: a node needs few of the shared rows. What is agreed shares its rows with
+what agreed before, and with what is being gathered.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ from ebbgate_bus.contracts import codec, digests, subjects
 from ebbgate_bus.contracts.envelope import Stored
 from ebbgate_bus.contracts.reports import Problem
 from ebbgate_bus.contracts.rows import Commit
+from ebbgate_programmer.core.sharded import Sharded
 
 
 class Agreed(msgspec.Struct, frozen=True, eq=False):
@@ -27,11 +29,13 @@ class Agreed(msgspec.Struct, frozen=True, eq=False):
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """`name`: ALL_SCOPE or a node's. `rows`: as of the newest message; `agreed`: of the last good Commit."""
+    """`name`: ALL_SCOPE or a node's. `rows`: as of the newest message, which had `sequence`; `agreed`: of the
+    last good Commit.
+    """
 
     name: str
-    rows: Mapping[str, bytes] = {}
-    sequences: Mapping[str, int] = {}
+    rows: Sharded[str, bytes] = Sharded()
+    sequence: int = 0
     digest: int = 0
     agreed: Agreed | None = None
     disagrees: bool = False
@@ -39,9 +43,9 @@ class Scope(msgspec.Struct, frozen=True):
 
 
 def fold(scope: Scope, messages: Iterable[Stored], *, replaced: bool = False) -> Scope:
-    """`scope` after `messages`, in any order per subject. `replaced`: they are all there is, forget the rest.
+    """`scope` after `messages`. `replaced`: they are all there is, forget the rest.
 
-    Of two messages of one subject the one with the higher sequence counts.
+    The stream's sequence counts, not the order of arrival; what is older than an earlier batch is known.
     """
     fresh = Scope(scope.name, agreed=scope.agreed) if replaced else scope
     held = _Held(fresh)
@@ -51,26 +55,34 @@ def fold(scope: Scope, messages: Iterable[Stored], *, replaced: bool = False) ->
 
 
 class _Held:
-    """A Scope while it is folded: one copy per batch, not per message."""
+    """A Scope while it is folded: rows are gathered, and put in their place when somebody will look."""
 
     def __init__(self, scope: Scope) -> None:
         self.name = scope.name
-        self.rows, self.sequences = dict(scope.rows), dict(scope.sequences)
+        self.rows, self.sequence = scope.rows, scope.sequence
+        self.news: dict[str, bytes] = {}
         self.digest, self.agreed = scope.digest, scope.agreed
         self.disagrees, self.problem = scope.disagrees, scope.problem
         self.commit_subject = subjects.commit(scope.name)
 
     def take(self, message: Stored) -> None:
-        if message.sequence <= self.sequences.get(message.subject, 0):
+        if message.sequence <= self.sequence:
             return
-        self.sequences[message.subject] = message.sequence
+        self.sequence = message.sequence
         if message.subject == self.commit_subject:
+            self.settle()
             self.judge(message)
             return
-        old = self.rows.pop(message.subject, b"")
+        old = self.news.get(message.subject)
+        if old is None:
+            old = self.rows.get(message.subject, b"")
         self.digest = digests.replace(self.digest, message.subject, old, message.payload)
-        if message.payload:
-            self.rows[message.subject] = message.payload
+        self.news[message.subject] = message.payload
+
+    def settle(self) -> None:
+        gone = [subject for subject, payload in self.news.items() if not payload]
+        self.rows = self.rows.changed({key: row for key, row in self.news.items() if row}, gone)
+        self.news = {}
 
     def judge(self, message: Stored) -> None:
         try:
@@ -83,13 +95,14 @@ class _Held:
             return
         self.disagrees = (commit.count, commit.digest) != (len(self.rows), digests.text(self.digest))
         if not self.disagrees:
-            self.agreed = Agreed(dict(self.rows), commit, message.sequence, dict(message.headers))
+            self.agreed = Agreed(self.rows, commit, message.sequence, dict(message.headers))
 
     def scope(self) -> Scope:
+        self.settle()
         return Scope(
             name=self.name,
             rows=self.rows,
-            sequences=self.sequences,
+            sequence=self.sequence,
             digest=self.digest,
             agreed=self.agreed,
             disagrees=self.disagrees,

@@ -17,7 +17,7 @@ def fault(name: subjects.Name, row: Message) -> str:
     """What is wrong with it, or empty. `name`: of its subject."""
     match row:
         case rows.Endpoint():
-            return _of_endpoint(name, row)
+            return of_endpoint(name.ids[-1], row)
         case rows.Egress():
             return _of_slot(name.ids[-1]) or _of_address(row.egress_ip)
         case rows.Peer():
@@ -34,8 +34,9 @@ def is_address(text: str) -> bool:
     return not _of_address(text)
 
 
-def _of_endpoint(name: subjects.Name, row: rows.Endpoint) -> str:
-    if row.ip != name.ids[-1]:
+def of_endpoint(pod: str, row: rows.Endpoint) -> str:
+    """`pod`: by the row's subject."""
+    if row.ip != pod:
         return f"is about {row.ip}"
     if not 0 <= row.bucket < rows.BUCKETS:
         return f"bucket {row.bucket} is not one of {rows.BUCKETS}"
@@ -60,8 +61,12 @@ def _of_another(text: str) -> str:
     return "" if canonical == text else f"{text!r} is not written as {canonical}"
 
 
-@functools.lru_cache(maxsize=65536)
 def _of_cidr(text: str) -> str:
+    return "" if addresses.is_ipv4_cidr(text) else _of_another_cidr(text)
+
+
+@functools.lru_cache(maxsize=4096)
+def _of_another_cidr(text: str) -> str:
     try:
         canonical = str(ipaddress.ip_network(text))
     except ValueError as error:

@@ -202,6 +202,16 @@ def look_up(descriptor: int, key: bytes, value_size: int) -> bytes:
     return value_buffer.raw
 
 
+def find(descriptor: int, key: bytes, value_size: int) -> bytes | None:
+    """As `look_up`; None if there is no such key."""
+    try:
+        return look_up(descriptor, key, value_size)
+    except Refused as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return None
+
+
 def _element(command: int, descriptor: int, addresses: tuple[int, int]) -> None:
     names = {_NEXT_KEY: "walk", _LOOKUP: "look up in", _UPDATE: "write to", _DELETE: "remove from"}
     call(command, struct.pack("=IIQQQ", descriptor, 0, *addresses, 0), f"{names[command]} a map")

@@ -22,6 +22,7 @@ _TUPLE_ORIG, _TUPLE_REPLY, _MARK, _ID, _ZONE, _MARK_MASK, _FILTER = 1, 2, 8, 12,
 _SOURCES: dict[int, slice] = {socket.AF_INET: slice(16, 20), socket.AF_INET6: slice(16, 32)}
 """Header, then CTA_TUPLE_ORIG, CTA_TUPLE_IP and CTA_IP_V4_SRC (or V6) begin: the kernel keeps this order."""
 _SOURCE_KIND: dict[int, int] = {socket.AF_INET: 1, socket.AF_INET6: 3}
+_V6_SIZE = 16
 _HEADERS: dict[int, bytes] = {family: struct.pack(">BBH", family, 0, 0) for family in _SOURCES}
 
 
@@ -41,11 +42,10 @@ def of_sources(pods: Iterable[str]) -> list[Entry]:
     A dump walks the whole table, 15 ms at 262,144 buckets, however little it finds: one pod's is filtered by
     the kernel, several pods' are picked here out of one dump.
     """
-    by_family: dict[int, set[bytes]] = {}
-    for pod in pods:
-        family = socket.AF_INET6 if ":" in pod else socket.AF_INET
-        by_family.setdefault(family, set()).add(netlink.packed(pod))
-    return [entry for family, wanted in by_family.items() for entry in _of_sources(family, wanted)]
+    packed = set(map(netlink.packed, pods))
+    sixes = {each for each in packed if len(each) == _V6_SIZE}
+    by_family = {socket.AF_INET: packed - sixes, socket.AF_INET6: sixes}
+    return [entry for family, wanted in by_family.items() if wanted for entry in _of_sources(family, wanted)]
 
 
 def _of_sources(family: int, wanted: set[bytes]) -> Iterator[Entry]:

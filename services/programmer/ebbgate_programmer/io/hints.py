@@ -1,7 +1,8 @@
 """What the kernel tells unasked: that a link, address, route, rule, nft table or IPsec policy changed.
 
 Hints only: their content is believed no further than "look again", so a lost one costs a resync interval
-and not the truth. Filtered cheaply, as a busy node changes routes and nft tables all day that aren't ours.
+and not the truth. Filtered cheaply, as a busy node changes routes and nft tables all day that aren't ours. Of
+what we do to our own sets with each pod we know already.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import struct
 from collections.abc import Callable
 
 from ebbgate_programmer.core import places
+from ebbgate_programmer.io import nftsets
 
 _NETLINK_ROUTE, _NETLINK_XFRM, _NETLINK_NETFILTER = 0, 6, 12
 _XFRM_POLICIES = 0x8
@@ -46,10 +48,11 @@ class Hints:
         if _receive(channel, concerns):
             self._heard()
 
-    def drain(self) -> None:
-        """Forget what has come: to be called between own changes and reading what they made."""
-        for channel in self._listened:
-            _receive(channel, lambda _: False)
+    def drain(self) -> bool:
+        """Forget what has come: to be called between own changes and reading what they made. Says whether any
+        of it concerned us.
+        """
+        return any([_receive(channel, concerns) for channel, concerns in self._listened.items()])
 
     def close(self) -> None:
         loop = asyncio.get_running_loop()
@@ -89,4 +92,6 @@ def _concerns_route(data: bytes) -> bool:
 
 
 def _concerns_nft(data: bytes) -> bool:
-    return any(name in data for name in _OURS)
+    """A datagram is of one transaction."""
+    (port,) = struct.unpack_from("=I", data, 12)
+    return port != nftsets.PORT and any(name in data for name in _OURS)

@@ -23,6 +23,7 @@ from ebbgate_programmer.core import (
     lowering,
     marks,
     places,
+    sharded,
     touching,
     traffic,
 )
@@ -32,6 +33,7 @@ from ebbgate_programmer.io import (
     conntrack,
     counts,
     interfaces,
+    maps,
     network,
     nft,
     nftsets,
@@ -41,23 +43,6 @@ from ebbgate_programmer.io import (
     surroundings,
     sysctls,
 )
-
-
-def _present(_: object) -> bytes:
-    """The value of a map whose keys are all that matters."""
-    return layout.NUMBER.pack(1)
-
-
-_PACK: dict[changes.Map, tuple[Callable[..., bytes], Callable[..., bytes]]] = {
-    changes.Map.ENDPOINT: (layout.pack_address, layout.pack_endpoint),
-    changes.Map.ROUTE: (layout.pack_route_key, layout.pack_route),
-    changes.Map.PATH: (layout.pack_path_key, layout.pack_path),
-    changes.Map.CLUSTER: (layout.pack_cidr, _present),
-    changes.Map.EGRESS: (layout.pack_address, _present),
-    changes.Map.PEER: (layout.pack_address, _present),
-    changes.Map.OWN: (layout.pack_address, _present),
-}
-
 
 _NOTHING = kernelstate.KernelState()
 
@@ -126,7 +111,7 @@ class Kernel:
             cluster=tables.cluster,
             egress=tables.egress,
             uplinks=tables.uplinks,
-            **{part.value: self._map(part, wanted) for part in _MAPS if have_maps},
+            **{part.value: self._map(part, wanted) for part in maps.PARTS if have_maps},
         )
 
     def _direct(self) -> int:
@@ -136,11 +121,17 @@ class Kernel:
         return 0 if not device else port if device == self.network.index() else -1
 
     def read_parts(
-        self, before: kernelstate.KernelState, parts: Iterable[touching.Part], wanted: kernelstate.KernelState
+        self, before: kernelstate.KernelState, touched: touching.Touched, wanted: kernelstate.KernelState
     ) -> kernelstate.KernelState:
-        """`before`, with `parts` as they are now."""
+        """`before`, with what is `touched` as it is now."""
         try:
-            read = {part.value: self._part(part, wanted) for part in parts}
+            read = {part.value: self._part(part, wanted) for part in touched.parts}
+            if touched.pods:
+                covered = nftsets.covered_of(touched.pods)
+                read["covered"] = sharded.ShardedSet.of(before.covered).changed(covered, touched.pods)
+                with bpf.opened(self.pins.path("endpoint")) as descriptor:
+                    held = maps.endpoints_of(descriptor, touched.pods)
+                read["endpoints"] = sharded.Sharded.of(before.endpoints).changed(held, touched.pods)
         except nftsets.Disagreeing:
             return self.read(wanted.sysctls, wanted)
         return msgspec.structs.replace(before, **read)
@@ -155,12 +146,12 @@ class Kernel:
         )
 
     def _part(self, part: touching.Part, wanted: kernelstate.KernelState) -> object:
-        if part in _MAPS:
+        if part in maps.PARTS:
             return self._map(part, wanted)
         return readings.like(getattr(wanted, part.value))(_SETS[part]())
 
     def _map(self, part: touching.Part, wanted: kernelstate.KernelState) -> Any:
-        name, take_apart = _MAPS[part]
+        name, take_apart = maps.PARTS[part]
         with bpf.opened(self.pins.path(name)) as descriptor:
             held = bpf.dump(descriptor)
         return self._readings.of(
@@ -218,39 +209,6 @@ class Kernel:
                 bpf.put(descriptor, key, layout.REMEMBERED.pack(int(sysctls.read(path) or 0)))
 
 
-Entries = Iterable[tuple[bytes, bytes]]
-
-
-def _endpoints(entries: Entries) -> dict[str, kernelstate.EndpointValue]:
-    return {layout.unpack_address(key): layout.unpack_endpoint(value) for key, value in entries}
-
-
-def _routes(entries: Entries) -> dict[kernelstate.RouteKey, kernelstate.RouteValue]:
-    return {layout.unpack_route_key(key): layout.unpack_route(value) for key, value in entries}
-
-
-def _paths(entries: Entries) -> dict[kernelstate.PathKey, kernelstate.PathValue]:
-    return {layout.unpack_path_key(key): layout.unpack_path(value) for key, value in entries}
-
-
-def _addresses(entries: Entries) -> frozenset[str]:
-    return frozenset(layout.unpack_address(key) for key, _ in entries)
-
-
-def _cidrs(entries: Entries) -> frozenset[str]:
-    return frozenset(layout.unpack_cidr(key) for key, _ in entries)
-
-
-_MAPS: dict[touching.Part, tuple[str, Callable[[Entries], object]]] = {
-    touching.Part.ENDPOINTS: ("endpoint", _endpoints),
-    touching.Part.ROUTES: ("route", _routes),
-    touching.Part.PATHS: ("path", _paths),
-    touching.Part.PEERS: ("peer", _addresses),
-    touching.Part.OWN: ("own", _addresses),
-    touching.Part.INTERNAL: ("cluster", _cidrs),
-    touching.Part.SOURCES: ("egress", _addresses),
-}
-"""Parts of a KernelState that are a BPF map: its name, and what its entries say."""
 _SETS: dict[touching.Part, Callable[[], object]] = {
     touching.Part.COVERED: nftsets.covered,
     touching.Part.EGRESS: nftsets.egress,
@@ -342,17 +300,16 @@ def _(change: changes.RemoveRule, kernel: Kernel) -> None:
 
 @_apply.register
 def _(change: changes.Put, kernel: Kernel) -> changes.Refusals:
-    key, value = _PACK[change.map]
-    pairs = [(key(name), value(content)) for name, content in change.entries]
+    pairs = maps.packed(change)
     with bpf.opened(kernel.pins.path(change.map.value)) as descriptor:
         return tuple((change.entries[place][0], why) for place, why in bpf.put_all(descriptor, pairs))
 
 
 @_apply.register
 def _(change: changes.Drop, kernel: Kernel) -> None:
-    key, _ = _PACK[change.map]
+    keys = maps.packed_keys(change)
     with bpf.opened(kernel.pins.path(change.map.value)) as descriptor:
-        bpf.remove_all(descriptor, [key(name) for name in change.keys])
+        bpf.remove_all(descriptor, keys)
 
 
 @_apply.register

@@ -24,12 +24,14 @@ class Refused(OSError):
 
 
 @contextlib.contextmanager
-def opened(protocol: int) -> Iterator[socket.socket]:
-    """A socket in the calling thread's network namespace. Strict: a filter in a dump's request counts."""
+def opened(protocol: int, port: int = 0) -> Iterator[socket.socket]:
+    """A socket in the calling thread's network namespace. Strict: a filter in a dump's request counts.
+    `port`: its number; 0: any.
+    """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol) as channel:
         channel.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, _BUFFER * 8)
         channel.setsockopt(_SOL_NETLINK, _STRICT_CHECK, 1)
-        channel.bind((0, 0))
+        channel.bind((port, 0))
         yield channel
 
 

@@ -5,15 +5,17 @@ Chains, rules and interval sets stay with `nft`, which knows their many forms. O
 (NFNL_MSG_BATCH_BEGIN … END): everything or nothing. Numbers: linux/netfilter/nf_tables.h.
 """
 
+import errno
 import functools
 import ipaddress
 import itertools
 import os
+import random
 import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from ebbgate_programmer.core import firewall, marks, places
+from ebbgate_programmer.core import firewall, marks, places, sharded
 from ebbgate_programmer.io import netlink
 
 _BEGIN, _END, _NFTABLES = 0x10, 0x11, 10
@@ -27,6 +29,10 @@ _MAIN, _GUARD = places.NFT_TABLE, places.NFT_GUARD
 _V4_SIZE = 4
 _BUFFER = 8 << 20
 _SNDBUFFORCE = 32
+PORT = random.getrandbits(31) | 1 << 31
+"""Of the sockets that write: by it the kernel's notices of a transaction say that it was ours. Processes that
+leave it to the kernel get their own ids, and then numbers from the other end.
+"""
 CHUNK = 1000
 """Elements of one message: an attribute's length has 16 bits, an element some 30 bytes."""
 
@@ -72,7 +78,7 @@ def update(removed: Sequence[firewall.Elements], added: Sequence[firewall.Elemen
     parts = [*_messages(_DELETE, 0, removed), *_messages(_NEW, _CREATE, added)]
     begin = netlink.message(_BEGIN, netlink.REQUEST, struct.pack(">BBH", 0, 0, _NFTABLES))
     end = netlink.message(_END, netlink.REQUEST, struct.pack(">BBH", 0, 0, _NFTABLES))
-    with netlink.opened(netlink.NETFILTER) as channel:
+    with netlink.opened(netlink.NETFILTER, PORT) as channel:
         channel.setsockopt(socket.SOL_SOCKET, _SNDBUFFORCE, _BUFFER)
         channel.send(b"".join((begin, *parts, end)))
         _acknowledged(channel, len(parts))
@@ -108,15 +114,46 @@ def _lists(answers: Iterable[bytes]) -> Iterator[bytes]:
     )
 
 
-def covered() -> frozenset[str]:
+def covered() -> sharded.ShardedSet[str]:
     """Addresses of both families. Raises Disagreeing."""
-    found: set[str] = set()
+    found: list[str] = []
     for family in firewall.FAMILIES:
-        here, guard = (read((family, table, "covered")) for table in (_MAIN, _GUARD))
+        here, guard = (
+            {key for key, _ in pairs(dump((family, table, "covered")))} for table in (_MAIN, _GUARD)
+        )
         if here != guard:
             raise Disagreeing
-        found.update(text(key) for key, _ in here)
-    return frozenset(found)
+        found += map(text, here)
+    return sharded.ShardedSet(dict.fromkeys(found))
+
+
+def covered_of(pods: Iterable[str]) -> list[str]:
+    """Those of `pods` that are covered, each asked for by itself. Raises Disagreeing."""
+    found = []
+    with netlink.opened(netlink.NETFILTER) as channel:
+        for pod in pods:
+            here, guard = (
+                _holds(channel, (_family(pod), table, "covered"), pod) for table in (_MAIN, _GUARD)
+            )
+            if here != guard:
+                raise Disagreeing
+            if here:
+                found.append(pod)
+    return found
+
+
+def _family(address: str) -> str:
+    return "ip6" if ":" in address else "ip"
+
+
+def _holds(channel: socket.socket, place: tuple[str, str, str], key: str) -> bool:
+    body = _head(place) + netlink.nest(_ELEMENTS, _element(netlink.packed(key), b""))
+    channel.send(netlink.message(_GET, netlink.REQUEST, body))
+    ((kind, payload),) = netlink.messages(channel.recv(_BUFFER))
+    code = -int(struct.unpack_from("=i", payload)[0]) if kind == netlink.ERROR else 0
+    if code not in (0, errno.ENOENT):
+        raise netlink.Refused(code, f"look for {key} in {' '.join(place)}: {os.strerror(code)}")
+    return code == 0
 
 
 def egress() -> dict[int, str]:
@@ -156,14 +193,24 @@ def binary(held: firewall.Elements) -> frozenset[tuple[bytes, bytes]]:
 
 
 def _messages(kind: int, flags: int, changed: Iterable[firewall.Elements]) -> Iterator[bytes]:
+    # The guards' table holds the same pods as the main one: their bytes are made once.
+    listed = functools.cache(_listed)
     for held in changed:
-        forms, is_map = FORMS[held.name]
         for start in range(0, len(held.elements), CHUNK):
-            listed = b"".join(
-                _element(*_pair(each, forms, is_map)) for each in held.elements[start : start + CHUNK]
-            )
-            body = _head(held.place) + netlink.nest(_ELEMENTS, listed)
+            elements = listed(FORMS[held.name], held.elements[start : start + CHUNK])
+            body = _head(held.place) + netlink.nest(_ELEMENTS, elements)
             yield netlink.message(kind, netlink.REQUEST | netlink.ACK | flags, body)
+
+
+def _listed(form: tuple[tuple[Callable[[str], bytes], ...], bool], elements: tuple[str, ...]) -> bytes:
+    forms, is_map = form
+    keys = list(map(forms[0], elements)) if len(forms) == 1 else []
+    if len(set(map(len, keys))) != 1:
+        return b"".join(_element(*_pair(each, forms, is_map)) for each in elements)
+    # Of addresses, which may be tens of thousands: what stands between two of them is the same everywhere.
+    before, *after = _frame(len(keys[0]), 0)
+    behind = b"".join(after)
+    return before + (behind + before).join(keys) + behind
 
 
 def _head(place: tuple[str, str, str]) -> bytes:

@@ -6,6 +6,7 @@ Numbers: linux/netfilter/nf_tables.h.
 """
 
 import errno
+import functools
 import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator
@@ -88,10 +89,12 @@ def objects(listing: Listing) -> Iterator[Object]:
     for (family, table), answers in listing.rules.items():
         for parts in map(_parts, answers):
             yield {"rule": {"family": family, "table": table} | _rule(parts)}
+    pods: Pods = {}
     for (family, table), answers in listing.sets.items():
         for parts in map(_parts, answers):
             if not _number(parts.get(_SET_FLAGS)) & _ANONYMOUS:
-                yield {"set": {"family": family, "table": table} | _set(parts, (family, table), listing)}
+                content = _set(parts, listing.elements.get((family, table, _name(parts)), ()), pods)
+                yield {"set": {"family": family, "table": table} | content}
 
 
 def _parts(answer: bytes) -> dict[int, bytes]:
@@ -135,19 +138,33 @@ def _counters(expressions: bytes) -> Iterator[Object]:
             yield {"counter": {"packets": _number(dict(netlink.attributes(parts[2]))[2])}}
 
 
-def _set(parts: dict[int, bytes], table: tuple[str, str], listing: Listing) -> dict[str, Any]:
-    name = netlink.text(parts[_SET_NAME])
-    described = dict(netlink.attributes(parts.get(_SET_DESCRIPTION, b"")))
-    held = listing.elements.get((*table, name), ())
-    elements = _HELD[name](held) if name in _HELD else []
-    return {"name": name, "size": _number(described.get(1)), "elem": elements}
+def _name(parts: dict[int, bytes]) -> str:
+    return netlink.text(parts[_SET_NAME])
 
 
 Answers = tuple[bytes, ...]
+Pods = dict[bytes, list[Any]]
+"""Sorted addresses → the same as texts."""
 
 
-def _covered(answers: Answers) -> list[Any]:
-    return [nftsets.text(key) for key, _ in nftsets.pairs(answers)]
+def _set(parts: dict[int, bytes], held: Answers, pods: Pods) -> dict[str, Any]:
+    name = _name(parts)
+    described = dict(netlink.attributes(parts.get(_SET_DESCRIPTION, b"")))
+    read = functools.partial(_covered, pods=pods) if name == "covered" else _HELD.get(name, _nothing)
+    return {"name": name, "size": _number(described.get(1)), "elem": read(held)}
+
+
+def _nothing(_: Answers) -> list[Any]:
+    return []
+
+
+def _covered(answers: Answers, pods: Pods) -> list[Any]:
+    """Two tables hold the same pods, maybe 50,000: one list for both."""
+    keys = sorted(key for key, _ in nftsets.pairs(answers))
+    packed = b"".join(keys)
+    if packed not in pods:
+        pods[packed] = list(map(nftsets.text, keys))
+    return pods[packed]
 
 
 def _cluster(answers: Answers) -> list[Any]:
@@ -178,7 +195,6 @@ def _leaving(answers: Answers) -> list[Any]:
 
 
 _HELD: dict[str, Callable[[Answers], list[Any]]] = {
-    "covered": _covered,
     "cluster": _cluster,
     "egress": _egress,
     "zones": _zones,

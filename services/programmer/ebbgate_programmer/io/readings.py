@@ -2,12 +2,14 @@
 
 A node's kernel holds for hours what it holds, and most of a look at it was to make texts of bytes. Kept is a
 fingerprint of the bytes and what was made of them, nothing of it twice: what equals what is wanted becomes
-the very same objects.
+the very same objects, so that comparing both costs nothing.
 """
 
 import hashlib
 from collections.abc import Callable, Iterable
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
+
+from ebbgate_programmer.core import sharded
 
 ValueT = TypeVar("ValueT")
 
@@ -40,5 +42,11 @@ class Readings:
 
 
 def like(wanted: ValueT) -> Callable[[ValueT], ValueT]:
-    """To share `wanted` where it is what was read."""
-    return lambda value: wanted if value == wanted else value
+    """To share `wanted` where it is what was read; of large tables also parts of it."""
+
+    def share(value: ValueT) -> ValueT:
+        if isinstance(value, sharded.Sharded | sharded.ShardedSet):
+            return cast(ValueT, value.like(cast(Any, wanted)))
+        return wanted if value == wanted else value
+
+    return share
