@@ -8,11 +8,13 @@ import asyncio
 
 import pytest
 
+from ebbgate_bus.contracts import rows, subjects
+from ebbgate_bus.contracts.message import Message
 from ebbgate_lab import topology
 from ebbgate_programmer.core import firewall, layout, places
 from tests.kernel import rig as rigs
 
-EGRESS_IP = "10.168.60.100"
+EGRESS_IP, NODE_IP = "10.168.60.100", "10.168.60.11"
 TRIES = 3
 REPAIR_S = 20.0 * rigs.PATIENCE
 
@@ -90,6 +92,36 @@ async def _suffer(rig: rigs.Rig, node: str, what: str, damage: str) -> None:
     await _until_right(rig, what)
     assert _wrong(rig) == 0, f"while {what} of {node} came back packets left with another source"
     assert rig.lab.leaks() == 0, what
+
+
+@pytest.mark.parametrize("pin", ["*", "route", "classify", "encap"])
+async def test_the_plan_is_followed_after_pins_were_taken_away(rig: rigs.Rig, pin: str) -> None:
+    """A route that kept the program of before would go on asking maps that nobody writes to any more."""
+    async with rigs.connected(rig) as (bus, plan):
+        await rigs.bring_up(rig, bus, plan)
+        rig.lab.run("node1", "sh", "-c", f"rm {rig.pins('node1')}/v{layout.LAYOUT}/{pin}")
+        rig.lab.run("node1", "ip", "link", "set", places.DEVICE, "mtu", "1300")  # which wakes the programmer
+        await rigs.until(lambda: "drift.repaired" in rig.log("node1"), "all is put back")
+        await _until_right(rig, "at first")
+        everything, elsewhere = ("0.0.0.0/0", "::/0"), ("192.0.2.0/24", "2001:db8::/32")
+        for excluded, sources in ((elsewhere, EGRESS_IP), (everything, NODE_IP)):
+            revision = await plan.publish({subjects.ALL_SCOPE: _excluding(excluded)})
+            assert (await rigs.applied(bus, "node1", revision)).problems == ()
+            seen = [_ask(rig, site) for site in (rigs.SITE, rigs.SITE6)]
+            assert seen == [sources, topology.twin(sources)], excluded
+
+
+def _excluding(cidrs: tuple[str, ...]) -> dict[str, Message]:
+    """The first scenario, whose set leaves these alone now."""
+    found = rigs.shared_rows()
+    place = subjects.routes("s1", 0)
+    held = found[place]
+    assert isinstance(held, rows.Routes)
+    routes = {route.cidr: route for route in held.routes}
+    routes |= {cidr: rows.Route(cidr, rows.Action.EXCLUDE, "", "egress-sample") for cidr in cidrs}
+    return found | {
+        place: rows.Routes(policies=held.policies, routes=tuple(routes[cidr] for cidr in sorted(routes)))
+    }
 
 
 def _ask(rig: rigs.Rig, site: str) -> str:
