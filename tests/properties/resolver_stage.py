@@ -134,17 +134,18 @@ class Stage:
         """All nodes report; what was stored may allow what had to wait."""
         behind = self.choose([0, 0, 2])
         for node in histories.NODES:
-            self._report_of(node, behind, "")
+            self._report_of(node, behind, None)
 
     def _report(self) -> None:
-        node, complains = self.choose(histories.NODES), self.choose(["", "", "x", "y"])
+        node, complains = self.choose(histories.NODES), self.choose([None, None, "x", "y", ""])
         self._report_of(node, self.choose([0, 0, 1, 3]), complains)
 
-    def _report_of(self, node: str, behind: int, complains: str) -> None:
+    def _report_of(self, node: str, behind: int, complains: str | None) -> None:
+        """`complains`: about which policy; empty: about none."""
         message = histories.report(self.checker.rows, node, max(0, self.checker.revision - behind))
         applied = codec.decode(message.subject, message.payload)
         assert isinstance(applied, reports.Applied)
-        if complains:
+        if complains is not None:
             trouble = reports.Problem(reason="map full", policy=complains)
             applied = msgspec.structs.replace(applied, problems=(trouble,))
         self.reports[message.subject] = Stored(message.subject, codec.encode(applied), 0)

@@ -62,6 +62,17 @@ def test_only_what_nothing_builds_on_may_be_skipped(change: changes.Change, goes
     assert changes.may_go_on(change) is goes_on
 
 
+def test_pods_that_are_to_be_covered_are_whatever_was_refused() -> None:
+    after = KernelState(covered=frozenset({POD}), egress={77: "10.168.60.100"})
+    update = changes.UpdateSets(*firewall.elements_between(KernelState(), after))
+    (left,) = changes.covering([ENDPOINTS, update, changes.Drop(changes.Map.ENDPOINT, (POD,))])
+    assert isinstance(left, changes.UpdateSets)
+    assert left.removed == ()
+    assert {each.name for each in left.added} == {"covered"}
+    assert {each.table for each in left.added} == {"ebbgate", "ebbgate_guard"}
+    assert {element for each in left.added for element in each.elements} == {POD}
+
+
 _HELD = KernelState(
     covered=frozenset({POD}),
     endpoints={POD: EndpointValue(WHOLE, 0)},

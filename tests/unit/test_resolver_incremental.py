@@ -140,6 +140,16 @@ def test_a_problem_that_a_node_reports_is_in_the_verdict_until_it_is_gone() -> N
         assert (b"map full" in made.verdicts[0].payload) is bool(problems)
 
 
+def test_a_problem_that_is_about_no_policy_is_in_no_verdict() -> None:
+    resolver = _twins(_policy())
+    for problems in ((reports.Problem(reason="forwarding is off"),), ()):
+        applied = reports.Applied(node="src", node_revision=9, all_revision=9, problems=problems)
+        resolver.fold([objects.stored(applied)])
+        made = resolver.step(9.0)
+        resolver.stored(made)
+        assert all(b"forwarding" not in verdict.payload for verdict in made.verdicts)
+
+
 def test_a_world_that_is_read_again_unchanged_is_silent() -> None:
     resolver = _twins(_policy())
     everything = [objects.stored(each) for each in (*objects.SYNCED, GW, SRC, NET, POD, _policy())]

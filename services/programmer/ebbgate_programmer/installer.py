@@ -31,14 +31,15 @@ Unreadable = (objects.Foreign, objects.Unloadable, nft.Refused, network.Refused,
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """`held`: as read back, None if it couldn't be. `changes`: names of those carried out. `cpu_s`: of this
-    thread, for all of the pass.
+    """`held`: as read back, None if it couldn't be. `changes`: names of those carried out. `lacking`: it
+    isn't all as wished. `cpu_s`: of this thread, for all of the pass.
     """
 
     interfaces: tuple[facts.Interface, ...] = ()
     held: kernelstate.KernelState | None = None
     changes: tuple[str, ...] = ()
     drifted: bool = False
+    lacking: bool = False
     took_ms: float = 0.0
     cpu_s: float = 0.0
     names: traffic.Names = traffic.Names()
@@ -77,7 +78,8 @@ class Installer:
             return self._bring(agreed, self._environment, began, fresh=fresh)
         except Unreadable as error:
             self._held = None
-            return Outcome(interfaces=self._interfaces, problems=(Problem(reason=str(error)),))
+            problem = Problem(reason=str(error))
+            return Outcome(interfaces=self._interfaces, lacking=True, problems=(problem,))
 
     def _bring(
         self, agreed: Pair, environment: lowering.Environment, began: float, *, fresh: bool
@@ -106,6 +108,7 @@ class Installer:
             held=self._held,
             changes=tuple(changes.names(todo)),
             drifted=drifted,
+            lacking=bool(lacking),
             took_ms=round(took_ms, 3),
             names=lowered.names,
             problems=tuple(problems),
@@ -127,7 +130,9 @@ class Installer:
         return self._kernel.read(lowered.state.sysctls, lowered.state)
 
     def _carry_out(self, todo: Sequence[changes.Change], lowered: lowering.Lowered) -> list[Problem]:
-        """What the kernel refused. What isn't safe after a refusal waits for the next pass."""
+        """What the kernel refused. What isn't safe after a refusal waits for the next pass; until then new
+        pods are dropped.
+        """
         problems: list[Problem] = []
         rest = list(todo)
         while rest:
@@ -137,7 +142,7 @@ class Installer:
             except kernel.Refused as error:
                 problems.append(Problem(reason=str(error)))
                 if not changes.may_go_on(change):
-                    break
+                    rest = changes.covering(rest)
                 continue
             if refusals and isinstance(change, changes.Put):
                 rest = changes.hold_back(rest, change, refusals)

@@ -28,6 +28,8 @@ HINT_INTERVAL_S = 1.0
 """Reading all costs some 10 ms: on a node whose network changes all day not more than once a second."""
 PAUSES = 200
 """Between two looks that nothing hinted at, in units of what a look costs: half a percent of a core."""
+RETRY_S = 0.1
+"""After a pass that couldn't do all; each further one waits twice as long, up to the usual pause."""
 QUIET_S = 2.0
 """A scope that disagrees with its Commit for so long, with nothing coming, is read anew."""
 
@@ -48,6 +50,7 @@ class Programmer:
         self._fresh = True
         self._next_hint = 0.0
         self._pause_s = chosen.resync_s
+        self._retry_s = RETRY_S
         self._hint_timer: asyncio.TimerHandle | None = None
         self._quiet_timer: asyncio.TimerHandle | None = None
         self._reports = Reports(chosen.node, bus)
@@ -129,11 +132,19 @@ class Programmer:
                 self._pause_s = max(self._settings.resync_s, PAUSES * outcome.cpu_s)
             self._telling.names = outcome.names
             self._reports.take(agreed, outcome, (self._shared.problem, self._own.problem))
-            await self._until_woken()
+            await self._until_woken(self._next_pause(outcome))
 
-    async def _until_woken(self) -> None:
+    def _next_pause(self, outcome: installer.Outcome) -> float:
+        if not outcome.lacking:
+            self._retry_s = RETRY_S
+            return self._pause_s
+        pause_s = min(self._retry_s, self._pause_s)
+        self._retry_s = 2 * pause_s
+        return pause_s
+
+    async def _until_woken(self, within_s: float) -> None:
         try:
-            async with asyncio.timeout(self._pause_s):
+            async with asyncio.timeout(within_s):
                 await self._wake.wait()
         except TimeoutError:
             self._fresh = True

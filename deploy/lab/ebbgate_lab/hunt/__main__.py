@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from ebbgate_lab import lab, prerequisites
-from ebbgate_lab.hunt import damage, hunter, judge, traffic
+from ebbgate_lab.hunt import damage, hunter, judge, packets
 
 PREFIX = "ebh-"
 DOCUMENT = pathlib.Path("docs/reliability.md")
@@ -30,7 +30,10 @@ def main() -> None:
     given = _arguments()
     if lacking := prerequisites.missing():
         sys.exit("\n  - ".join(["The hunt can't run here. Missing:", *lacking]))
-    logging.basicConfig(level=logging.ERROR)
+    logging.basicConfig(
+        level=logging.INFO if given.verbose else logging.ERROR,
+        format="%(created).6f %(message)s",
+    )
     for number in (signal.SIGINT, signal.SIGTERM):
         # Both take the way out through `finally`, also where a shell had SIGINT ignored.
         signal.signal(number, signal.default_int_handler)
@@ -41,7 +44,7 @@ def main() -> None:
         accounts.append(_hunt(seed, given.seconds, damage.EVERYTHING if given.nft else damage.ROUTING))
         _tell(accounts[-1])
     if given.document:
-        _document(accounts)
+        _document(accounts, "of every kind" if given.nft else "of every kind but nftables'")
     sys.exit(any(account.lost or account.verdict.wrong for account in accounts))
 
 
@@ -51,6 +54,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="how many, each drawn at random and printed")
     parser.add_argument("--seed", type=int, action="append", help="this one; may be given several times")
     parser.add_argument("--nft", action="store_true", help="damage nft chains and tables, too")
+    parser.add_argument("--verbose", action="store_true", help="say what is done, when it is")
     parser.add_argument("--document", action="store_true", help=f"write the result into {DOCUMENT}")
     return parser.parse_args()
 
@@ -78,16 +82,17 @@ def _tell(account: hunter.Account) -> None:
         print(f"{first.text()}\n  and {len(others)} more like it, within {until_ms:.1f} ms")
 
 
-def _document(accounts: Sequence[hunter.Account]) -> None:
+def _document(accounts: Sequence[hunter.Account], harm: str) -> None:
     before, _, rest = DOCUMENT.read_text().partition(BEGIN)
     _, found, after = rest.partition(END)
     assert found, f"{DOCUMENT} has no section for the hunt"
-    DOCUMENT.write_text("\n".join((before + BEGIN, *_lines(accounts), END + after)))
+    DOCUMENT.write_text("\n".join((before + BEGIN, *_lines(accounts, harm), END + after)))
 
 
-def _lines(accounts: Sequence[hunter.Account]) -> Iterator[str]:
+def _lines(accounts: Sequence[hunter.Account], harm: str) -> Iterator[str]:
     today = datetime.datetime.fromtimestamp(time.time(), datetime.UTC).date()
-    yield f"Last long run: {today}, on {os.cpu_count()} cores, Linux {os.uname().release}."
+    where = f"{os.cpu_count()} cores, Linux {os.uname().release}"
+    yield f"Last long run: {today}, on {where}, with damage {harm}."
     yield ""
     yield "| seed | minutes | changes | kills | damages | packets judged | not as their node | wrong |"
     yield "|---:|---:|---:|---:|---:|---:|---:|---:|"
@@ -100,8 +105,9 @@ def _lines(accounts: Sequence[hunter.Account]) -> Iterator[str]:
         )
     yield ""
     by_kind = [sum(counts) for counts in zip(*(each.verdict.by_kind for each in accounts), strict=True)]
-    kinds = [f"{count:,} of {kind}" for count, kind in zip(by_kind, traffic.KINDS, strict=True)]
-    yield f"Of the packets judged: {', '.join(kinds)}."
+    kinds = [f"{count:,} of {kind}" for count, kind in zip(by_kind, packets.KINDS, strict=True)]
+    ipv6 = sum(account.verdict.ipv6 for account in accounts)
+    yield f"Of the packets judged: {', '.join(kinds)}; {ipv6:,} of IPv6."
 
 
 if __name__ == "__main__":

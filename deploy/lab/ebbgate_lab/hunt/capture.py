@@ -1,35 +1,41 @@
-"""The capture outside: of every IPv4 packet that arrives, when, from whom, and which pod it came from.
+"""The capture outside: of every IP packet that arrives, when, from whom, and which pod it came from.
 
 Pods send with a TTL of their own (POD_TTL), which each hop lowers: so a packet that a node itself made (a
-reset for a flow it has forgotten, an ICMP error) is told from one that it forwarded. The time is the
-kernel's, taken at arrival; what the kernel had to drop before it could be read is counted, and a hunt with
-such gaps is void.
+reset for a flow it has forgotten, an ICMP error, a neighbour's question) is told from one that it forwarded.
+The time is the kernel's, taken at arrival; what the kernel had to drop before it could be read is counted,
+and a hunt with such gaps is void.
 """
 
+import functools
+import ipaddress
 import pathlib
+import select
 import signal
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
-from ebbgate_lab.hunt import traffic
+from ebbgate_lab.hunt import packets
 
 POD_TTL, NODE_TTL = 200, 64
-NOBODY = 255
-"""Instead of a pod's number: the packet doesn't say."""
-_RECORD = struct.Struct("!Q4s4sBBBBI")
-_ETH_P_IP = 0x0800
+_RECORD = struct.Struct("!Q16s16sBBBBI")
+_PARSE: dict[int, Callable[[bytes], packets.Packet]] = {
+    0x0800: packets.parse_ipv4,
+    0x86DD: packets.parse_ipv6,
+}
+_LONGEST = 128
+"""Bytes of a packet that are looked at: IPv6's header, a fragment's, SCTP's with its chunk."""
 _SOL_PACKET, _PACKET_STATISTICS = 263, 6
 _SO_TIMESTAMPNS, _SO_RCVBUFFORCE = 35, 33
 _BUFFER = 64 << 20
 READY = "listens"
 
 
-class Packet(msgspec.Struct, frozen=True):
-    """`pod`, `kind`: number of the pod's place and of traffic.KINDS, or NOBODY. `sequence`: the sender's, if
+class Arrived(msgspec.Struct, frozen=True):
+    """`pod`, `kind`: number of the pod's place and of packets.KINDS, or NOBODY. `sequence`: the sender's, if
     the packet tells it.
     """
 
@@ -44,13 +50,14 @@ class Packet(msgspec.Struct, frozen=True):
 
     @property
     def from_pod(self) -> bool:
-        return self.ttl > NODE_TTL
+        """Neighbour discovery has a TTL above a pod's, all else of nodes one of at most theirs."""
+        return NODE_TTL < self.ttl <= POD_TTL
 
 
 class Capture(msgspec.Struct, frozen=True):
     """`lost`: packets that the kernel dropped because they weren't read in time."""
 
-    packets: list[Packet]
+    packets: list[Arrived]
     lost: int
 
 
@@ -58,59 +65,62 @@ def main() -> None:
     """`capture FILE`, in the namespace outside, until SIGTERM. Prints READY when nothing can be missed."""
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
-    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_IP)) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
-        listening.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        listening.settimeout(0.2)
-        print(READY, flush=True)
-        with pathlib.Path(sys.argv[1]).open("wb") as file:
-            while not stopped:
-                for record in _arrived(listening):
-                    file.write(record)
-            statistics = listening.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
-            file.write(struct.pack("!Q", struct.unpack("II", statistics)[1]))
+    listening = {_listening(protocol): parse for protocol, parse in _PARSE.items()}
+    print(READY, flush=True)
+    with pathlib.Path(sys.argv[1]).open("wb") as file:
+        while not stopped:
+            for each in select.select(listening, (), (), 0.2)[0]:
+                file.writelines(_arrived(each, listening[each]))
+        file.write(struct.pack("!Q", sum(map(_lost, listening))))
 
 
 def read(path: pathlib.Path) -> Capture:
     """What `main` wrote."""
     text = path.read_bytes()
     records, (lost,) = text[:-8], struct.unpack("!Q", text[-8:])
-    packets = [_decode(*fields) for fields in _RECORD.iter_unpack(records)]
-    return Capture(sorted(packets, key=lambda packet: packet.at_ns), lost)
+    arrived = [
+        Arrived(at_ns, _text(source), _text(destination), *rest)
+        for at_ns, source, destination, *rest in _RECORD.iter_unpack(records)
+    ]
+    return Capture(sorted(arrived, key=lambda packet: packet.at_ns), lost)
 
 
-def _arrived(listening: socket.socket) -> Iterator[bytes]:
-    try:
-        text, ancillary, _, address = listening.recvmsg(128, 64)
-    except TimeoutError:
-        return
-    if address[2] == socket.PACKET_OUTGOING or len(text) < 20:
-        return
-    (_, _, stamp), *_ = ancillary
-    seconds, nanoseconds = struct.unpack("qq", stamp)
-    number, kind, sequence = whose(text)
-    at_ns = seconds * 1_000_000_000 + nanoseconds
-    yield _RECORD.pack(at_ns, text[12:16], text[16:20], text[9], text[8], number, kind, sequence)
+def _listening(protocol: int) -> socket.socket:
+    made = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(protocol))
+    made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+    made.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    made.setblocking(False)
+    return made
 
 
-def whose(packet: bytes) -> tuple[int, int, int]:
-    """Number of the pod's place, kind and sequence, as the packet (from its IPv4 header on) tells them."""
-    protocol, body = packet[9], packet[(packet[0] & 15) * 4 :]
-    if protocol == socket.IPPROTO_ICMP:
-        head = 8 + len(traffic.ECHO_HEAD)
-        if body[8:head] == traffic.ECHO_HEAD and body[0] == 8:
-            number, sequence = struct.unpack("!BI", body[head : head + 5])
-            return number, traffic.ECHO, sequence
-    elif protocol in (socket.IPPROTO_TCP, socket.IPPROTO_UDP):
-        found = traffic.parse_port(int.from_bytes(body[2:4], "big"))
-        payload = body[8:12] if protocol == socket.IPPROTO_UDP else body[4:8]
-        if found is not None:
-            return *found, int.from_bytes(payload, "big")
-    return NOBODY, NOBODY, 0
+def _lost(listening: socket.socket) -> int:
+    statistics = listening.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
+    return int(struct.unpack("II", statistics)[1])
 
 
-def _decode(at_ns: int, source: bytes, destination: bytes, *rest: int) -> Packet:
-    return Packet(at_ns, socket.inet_ntoa(source), socket.inet_ntoa(destination), *rest)
+def _arrived(listening: socket.socket, parse: Callable[[bytes], packets.Packet]) -> Iterator[bytes]:
+    """Records of all that waits."""
+    while True:
+        try:
+            text, ancillary, _, address = listening.recvmsg(_LONGEST, 64)
+        except BlockingIOError:
+            return
+        if address[2] != socket.PACKET_OUTGOING:
+            (_, _, stamp), *_ = ancillary
+            seconds, nanoseconds = struct.unpack("qq", stamp)
+            yield _record(seconds * 1_000_000_000 + nanoseconds, parse(text))
+
+
+def _record(at_ns: int, packet: packets.Packet) -> bytes:
+    addresses = (packet.source.rjust(16, b"\0"), packet.destination.rjust(16, b"\0"))
+    return _RECORD.pack(at_ns, *addresses, packet.protocol, packet.ttl, *packets.whose(packet))
+
+
+@functools.lru_cache(maxsize=4096)
+def _text(address: bytes) -> str:
+    """Of packets there are millions, of addresses a handful."""
+    is_ipv4 = not any(address[:12])
+    return str(ipaddress.ip_address(address[12:] if is_ipv4 else address))
 
 
 if __name__ == "__main__":

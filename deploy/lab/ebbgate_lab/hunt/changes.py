@@ -9,26 +9,37 @@ from typing import Any
 
 import msgspec
 
+from ebbgate_lab import topology
 from ebbgate_lab.hunt import world
 from ebbgate_lab.hunt.world import Gateway, Pod, Policy, State
 
 
 class Change(msgspec.Struct, frozen=True):
-    """`text`: for people. `of`: the state after it, from the one before."""
+    """`text`: for people. `of`: the state after it, from the one before. `half`: if it is felt in two steps,
+    the state between them.
+    """
 
     text: str
     of: Callable[[State], State]
+    half: Callable[[State], State] | None = None
+
+
+_SOME_OF_BOTH = (
+    ("10.168.60.0/24", "fd00:10:168:60::/64"),
+    ("10.168.60.201/32", "fd00:10:168:60::201/128"),
+)
+"""Destinations, and what of them is excluded."""
 
 
 def first() -> State:
     """Both gateways there, a policy for each team, a pod in every place but the last."""
     return State(
         policies={
-            "red": Policy(1, ("0.0.0.0/0",), (), (Gateway("a", "10.168.60.100"),)),
-            "blue": Policy(2, ("10.168.60.0/24",), ("10.168.60.201/32",), (Gateway("b", "10.168.60.110"),)),
+            "red": Policy(1, ("0.0.0.0/0", "::/0"), (), (Gateway("a", "10.168.60.100"),)),
+            "blue": Policy(2, *_SOME_OF_BOTH, (Gateway("b", topology.twin("10.168.60.110")),)),
         },
         roles={"node1": (), "node2": ("a",), "node3": ("b",)},
-        addresses=world.EGRESS_IPS,
+        addresses={name: (*world.NODES[name], *world.EGRESS_IPS[name]) for name in world.NODES},
         pods={
             place.name: Pod(number + 1, team)
             for number, (place, team) in enumerate(
@@ -40,6 +51,8 @@ def first() -> State:
 
 def draw(dice: random.Random, state: State, number: int) -> tuple[Change, ...]:
     """What happens next: one change, or two at once. `number`: of a pod that may come with it."""
+    if dice.random() < (0.3 if state.left else 0.05):
+        return (_node(dice, state),)
     if dice.random() < 0.1:
         return _reuse(dice, state, number)
     drawn = _draw(dice, state, number)
@@ -62,8 +75,8 @@ def _policy(dice: random.Random, state: State, number: int) -> Change:
         return _set(f"policy {name} goes", "policies", name, None)
     part, value = dice.choice(
         (
-            ("destinations", _any_cidrs(dice, 1)),
-            ("excluded", _any_cidrs(dice, 0)),
+            ("destinations", _any_destinations(dice)),
+            ("excluded", _any_excluded(dice)),
             ("gateways", _any_gateways(dice, state)),
             ("gateways", _any_gateways(dice, state)),
         )
@@ -74,11 +87,16 @@ def _policy(dice: random.Random, state: State, number: int) -> Change:
 
 
 def _any_policy(dice: random.Random, state: State, number: int) -> Policy:
-    return Policy(number, _any_cidrs(dice, 1), _any_cidrs(dice, 0), _any_gateways(dice, state))
+    return Policy(number, _any_destinations(dice), _any_excluded(dice), _any_gateways(dice, state))
 
 
-def _any_cidrs(dice: random.Random, least: int) -> tuple[str, ...]:
-    return tuple(dice.sample(world.CIDRS, dice.randint(least, 2)))
+def _any_destinations(dice: random.Random) -> tuple[str, ...]:
+    """Mostly of both families, and more than one of each now and then: of two the narrower wins."""
+    return tuple(dice.sample(world.CIDRS, dice.randint(1, 4)))
+
+
+def _any_excluded(dice: random.Random) -> tuple[str, ...]:
+    return tuple(dice.sample(world.CIDRS, dice.randint(0, 2)))
 
 
 def _any_gateways(dice: random.Random, state: State) -> tuple[Gateway, ...]:
@@ -89,7 +107,8 @@ def _any_gateways(dice: random.Random, state: State) -> tuple[Gateway, ...]:
 def _any_gateway(dice: random.Random, state: State) -> Gateway:
     """Mostly one that can serve now: what is dropped shows no wrong source."""
     node = dice.choice(("node2", "node3"))
-    roles, ips = state.roles[node], state.addresses[node]
+    roles = state.roles.get(node, ())
+    ips = [ip for ip in world.EGRESS_IPS[node] if ip in state.addresses[node]]
     if roles and dice.random() < 0.8:
         return Gateway(dice.choice(roles), dice.choice([*ips, *ips, ""]))
     return Gateway(dice.choice(world.ROLES), dice.choice([*world.EGRESS_IPS[node], ""]))
@@ -97,23 +116,52 @@ def _any_gateway(dice: random.Random, state: State) -> Gateway:
 
 def _roles(dice: random.Random, state: State, _: int) -> Change:
     """A gateway loses a label, or has it back."""
-    node = dice.choice(("node2", "node3"))
-    held = _toggled(dice, world.ROLES, state.roles[node])
-    return _set(f"{node} has the roles {sorted(held)}", "roles", node, tuple(sorted(held)))
+    node = dice.choice([node for node in ("node2", "node3") if node in state.roles])
+    one = _toggled(dice, world.ROLES, state.roles[node])
+    held = tuple(sorted({*state.roles[node]} ^ {one}))
+    return _set(f"{node} has the roles {held}", "roles", node, held)
+
+
+def _node(dice: random.Random, state: State) -> Change:
+    """A Node object goes, with all of the node still there and running, or comes back. One at a time; and
+    never together with something else, as the node may remain as it was just before. Half-way its pods are
+    known and it is no gateway: those of another one wait until it is ready.
+    """
+    if state.left:
+        (node,) = state.left
+        roles = tuple(role for role in world.ROLES if dice.random() < 0.7)
+        text = f"{node} comes back with the roles {roles}"
+        return Change(text, lambda before: _with(before, node, roles), lambda before: _with(before, node, ()))
+    node = dice.choice(tuple(world.NODES))
+    text = f"{node}: its Node object goes"
+    return Change(text, lambda before: _without(before, node), lambda before: _with(before, node, ()))
+
+
+def _with(state: State, node: str, roles: tuple[str, ...]) -> State:
+    return msgspec.structs.replace(state, roles={**state.roles, node: roles}, left={})
+
+
+def _without(state: State, node: str) -> State:
+    roles = {name: held for name, held in state.roles.items() if name != node}
+    return msgspec.structs.replace(state, roles=roles, left={node: state})
 
 
 def _address(dice: random.Random, state: State, _: int) -> Change:
     """A gateway loses an egress IP, or has it back."""
     node = dice.choice(("node2", "node3"))
-    held = _toggled(dice, world.EGRESS_IPS[node], state.addresses[node])
-    return _set(f"{node} has the addresses {sorted(held)}", "addresses", node, tuple(sorted(held)))
+    held = state.addresses[node]
+    one = _toggled(dice, world.EGRESS_IPS[node], held)
+    others = tuple(ip for ip in held if ip != one)
+    if len(others) < len(held):
+        return _set(f"{node} loses {one}", "addresses", node, others)
+    new = (*others, one) if world.family(one) == "ipv4" else (one, *others)
+    return _set(f"{node} has {one}", "addresses", node, new)
 
 
-def _toggled(dice: random.Random, possible: Sequence[str], held: Sequence[str]) -> set[str]:
-    """One goes or comes back; back rather than away, as what is away serves nobody."""
+def _toggled(dice: random.Random, possible: Sequence[str], held: Sequence[str]) -> str:
+    """What goes or comes back; back rather than away, as what is away serves nobody."""
     absent = [each for each in possible if each not in held]
-    one = dice.choice(absent) if absent and dice.random() < 0.7 else dice.choice(possible)
-    return set(held) ^ {one}
+    return dice.choice(absent) if absent and dice.random() < 0.7 else dice.choice(possible)
 
 
 def _pod(dice: random.Random, state: State, number: int) -> Change:

@@ -7,6 +7,7 @@ before a change (which then waits for the restart) or some milliseconds into it.
 
 import asyncio
 import itertools
+import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -15,15 +16,18 @@ from contextlib import asynccontextmanager, contextmanager
 import msgspec
 
 from ebbgate_lab import lab, namespaces, observer, processes, topology
-from ebbgate_lab.hunt import capture, changes, damage, judge, objects, traffic, world
+from ebbgate_lab.hunt import capture, changes, damage, judge, objects, packets, world
 
 SETTLED_WITHIN_S = 40.0
 LINGER_S = 0.6
 HARM_SHARE = 0.1
+HARM_AND_CHANGE_SHARE = 0.5
 KILL_SHARE = 0.25
 KILL_WITHIN_S = 0.1
 """A change takes about as long to reach the kernels."""
 MODULE = "ebbgate_lab.hunt"
+
+log = logging.getLogger(__name__)
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -39,23 +43,26 @@ class Account(msgspec.Struct, frozen=True):
 
     def text(self) -> str:
         found = self.verdict
-        kinds = ", ".join(f"{n:,} of {kind}" for n, kind in zip(found.by_kind, traffic.KINDS, strict=True))
+        kinds = ", ".join(f"{n:,} of {kind}" for n, kind in zip(found.by_kind, packets.KINDS, strict=True))
         return (
             f"seed {self.seed}: {self.changes} changes, {self.kills} kills and {self.damages} damages in "
             f"{self.seconds:.0f} s; "
-            f"{found.judged:,} packets judged ({kinds}), {found.steered:,} of them not to have their node's "
-            f"address; {len(found.wrong)} wrong"
+            f"{found.judged:,} packets judged ({kinds}), {found.ipv6:,} of them of IPv6, {found.steered:,} "
+            f"not to have their node's address; {len(found.wrong)} wrong"
         )
 
 
 def network(prefix: str) -> topology.Topology:
+    """Of both families: each address has its twin."""
     hosts = (
         topology.Host("control", (lab.CONTROL,)),
         *(
-            topology.Host(name, (ip, *world.EGRESS_IPS[name]), f"10.244.{number}.0/24")
-            for number, (name, ip) in enumerate(world.NODES.items(), start=1)
+            topology.Host(
+                name, world.of_family((*ips, *world.EGRESS_IPS[name]), "ipv4"), f"10.244.{number}.0/24"
+            )
+            for number, (name, ips) in enumerate(world.NODES.items(), start=1)
         ),
-        topology.Host("external", world.DESTINATIONS),
+        topology.Host("external", world.of_family(world.DESTINATIONS, "ipv4")),
     )
     return topology.Topology(prefix, hosts, world.PODS)
 
@@ -65,17 +72,31 @@ async def hunt(scene: lab.Lab, *, seed: int, seconds: float, harm: Sequence[str]
     TimeoutError if a change isn't in force, or damage isn't repaired, after SETTLED_WITHIN_S.
     """
     scene.build()
-    for place in world.PODS:
-        scene.topology.run(place.name, "sysctl", "-qw", f"net.ipv4.ip_default_ttl={capture.POD_TTL}")
+    _prepare(scene.topology)
     with namespaces.entered(scene.netns("control")):
         scene.install(list(objects.of(changes.first()).values()))
         async with _observing(scene) as watching:
             hunter = Hunter(scene, watching, seed, harm)
             await hunter.settle()
             with _sending(scene):
-                packets = await _captured(scene, hunter, seconds)
-    found = judge.judge(packets.packets, hunter.periods)
-    return Account(seed, seconds, hunter.changes, hunter.kills, hunter.damages, packets.lost, found)
+                caught = await _captured(scene, hunter, seconds)
+    found = judge.judge(caught.packets, hunter.periods)
+    return Account(seed, seconds, hunter.changes, hunter.kills, hunter.damages, caught.lost, found)
+
+
+def _prepare(network: topology.Topology) -> None:
+    """Pods' TTL; and nodes masquerade with their own IPv6 address whatever else they have: the kernel would
+    take the newest, but for a label that doesn't fit.
+    """
+    settings = (
+        f"net.ipv4.ip_default_ttl={capture.POD_TTL}",
+        f"net.ipv6.conf.eth0.hop_limit={capture.POD_TTL}",
+    )
+    for place in world.PODS:
+        network.run(place.name, "sysctl", "-qw", *settings)
+    for node, ips in world.EGRESS_IPS.items():
+        for ip in world.of_family(ips, "ipv6"):
+            network.run(node, "ip", "addrlabel", "add", "prefix", f"{ip}/128", "label", "99")
 
 
 class Hunter:
@@ -99,20 +120,25 @@ class Hunter:
         await asyncio.sleep(self._dice.uniform(0, LINGER_S))
 
     async def _harmed(self) -> None:
-        """Something of Ebbgate's is taken away on a node, and the wait until that is repaired."""
-        node = self._dice.choice(tuple(world.NODES))
-        command = damage.draw(self._dice, self._scene.topology, node, self._harm)
+        """Something of Ebbgate's is taken away on a node, perhaps something changes, and the wait until it is
+        repaired. A node that nobody tells anything repairs nothing.
+        """
+        place = damage.Place(self._scene, self._dice.choice(sorted(self._state.roles)))
+        before = damage.picture(place)
+        command = damage.draw(self._dice, place, self._harm)
         if command is None:
             return
-        before = damage.picture(self._scene.topology, node)
-        self._scene.topology.run(node, *command)
+        log.info("on %s: %s", place.node, " ".join(command))
+        place.run(*command)
         self.damages += 1
+        if self._dice.random() < HARM_AND_CHANGE_SHARE:
+            await self._changed()
         try:
             async with asyncio.timeout(SETTLED_WITHIN_S):
-                while damage.picture(self._scene.topology, node) != before:
+                while place.node in self._state.roles and damage.picture(place) != before:
                     await asyncio.sleep(0.1)
         except TimeoutError as error:
-            raise TimeoutError(f"{' '.join(command)} on {node} wasn't repaired") from error
+            raise TimeoutError(f"{' '.join(command)} on {place.node} wasn't repaired") from error
 
     async def _changed(self) -> None:
         """One or two changes, perhaps a kill, and the wait until all nodes have followed."""
@@ -133,25 +159,29 @@ class Hunter:
         self._note(before, drawn, began_ns)
 
     async def settle(self) -> None:
-        """Returns when the state is known, considered, planned and applied everywhere."""
+        """Returns when the state is known, considered, planned and applied everywhere. A node that says what
+        it couldn't do may still be as before.
+        """
         state = self._state
         await self._until(lambda seen: objects.known(seen, state), "its facts on the bus")
         generation = self._scene.source.apply(objects.fence(next(self._fences)))
         await self._until(lambda seen: _judged(seen, generation), "a later policy judged")
         await self._until(
-            lambda seen: objects.planned(seen, state) and seen.obeyed(*world.NODES), "its rows applied"
+            lambda seen: objects.planned(seen, state) and _applied(seen, state), "its rows applied"
         )
 
     def _publish(self, drawn: Sequence[changes.Change]) -> world.State:
         state = self._state
         for change in drawn:
             after = change.of(state)
+            log.info(change.text)
             objects.publish(self._scene, state, after)
             state = after
         self.changes += len(drawn)
         return state
 
     def _kill(self, name: str) -> None:
+        log.info("kill %s", name)
         self._scene.processes[name].kill()
         self.kills += 1
 
@@ -170,13 +200,19 @@ class Hunter:
 
 
 def _between(before: world.State, drawn: Sequence[changes.Change]) -> Iterator[world.State]:
-    """States in which some of the changes have arrived and others haven't."""
+    """States in which some of the changes have arrived and others haven't, or one by half."""
+    yield from (change.half(before) for change in drawn if change.half)
     for count in range(1, len(drawn)):
         for some in itertools.combinations(drawn, count):
             state = before
             for change in some:
                 state = change.of(state)
             yield state
+
+
+def _applied(seen: observer.Observer, state: world.State) -> bool:
+    nodes = state.roles
+    return seen.obeyed(*nodes) and not any(seen.applied(node).problems for node in nodes)
 
 
 def _judged(seen: observer.Observer, generation: int) -> bool:

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from ebbgate_lab import topology
-from ebbgate_lab.hunt import capture, traffic, world
+from ebbgate_lab.hunt import capture, packets, world
 from ebbgate_lab.hunt.world import State
 
 GRACE_NS = 100_000_000
 """A packet may have passed its gateway before the change and reach the capture after Applied was read: it
 waits in queues between, on two busy cores for some ten milliseconds."""
 FOREVER_NS = 1 << 63
-_POD_NETWORK = topology.POD_NETWORK.removesuffix("0.0/16")
+_POD_NETWORKS = (topology.POD_NETWORK.removesuffix("0.0/16"), topology.POD_NETWORK6.removesuffix(":/48"))
 
 
 class Period(msgspec.Struct, frozen=True):
@@ -30,13 +30,13 @@ class Period(msgspec.Struct, frozen=True):
 
 
 class Wrong(msgspec.Struct, frozen=True):
-    packet: capture.Packet
+    packet: capture.Arrived
     allowed: tuple[str, ...]
     periods: tuple[Period, ...]
 
     def text(self) -> str:
         packet = self.packet
-        kind = "unknown" if packet.kind == capture.NOBODY else traffic.KINDS[packet.kind]
+        kind = "unknown" if packet.kind == packets.NOBODY else packets.KINDS[packet.kind]
         lines = [
             f"at {packet.at_ns}: {packet.source} → {packet.destination}, pod{packet.pod}, {kind}, protocol "
             f"{packet.protocol}, ttl {packet.ttl}, sequence {packet.sequence}; allowed: {self.allowed}",
@@ -49,34 +49,36 @@ class Wrong(msgspec.Struct, frozen=True):
 
 class Verdict(msgspec.Struct, frozen=True):
     """`judged`: packets from pods. `steered`: those that must not have their own node's address. `by_kind`:
-    traffic.KINDS'. `others`: made by nodes themselves.
+    packets.KINDS'. `ipv6`: of those judged. `others`: made by nodes themselves.
     """
 
     judged: int
     steered: int
     others: int
     by_kind: tuple[int, ...]
+    ipv6: int
     wrong: tuple[Wrong, ...]
 
 
-def judge(packets: Iterable[capture.Packet], periods: Sequence[Period]) -> Verdict:
+def judge(arrived: Iterable[capture.Arrived], periods: Sequence[Period]) -> Verdict:
     timeline = _Timeline(periods)
-    judged = steered = others = 0
-    by_kind = [0] * len(traffic.KINDS)
+    judged = steered = others = ipv6 = 0
+    by_kind = [0] * len(packets.KINDS)
     wrong = []
-    for packet in packets:
-        if not packet.from_pod and not packet.source.startswith(_POD_NETWORK):
+    for packet in arrived:
+        if not packet.from_pod and not packet.source.startswith(_POD_NETWORKS):
             others += 1
             continue
         allowed = timeline.allowed(packet)
         judged += 1
-        steered += packet.pod < len(world.PODS) and world.NODES[world.PODS[packet.pod].node] not in allowed
-        if packet.kind < len(by_kind):
+        ipv6 += world.family(packet.destination) == "ipv6"
+        if packet.kind != packets.NOBODY:
             by_kind[packet.kind] += 1
+            steered += world.node_ip(world.PODS[packet.pod].node, packet.destination) not in allowed
         if packet.source not in allowed:
             found = tuple(sorted(ip for ip in allowed if ip))
             wrong.append(Wrong(packet, found, timeline.at(packet.at_ns)))
-    return Verdict(judged, steered, others, tuple(by_kind), tuple(wrong))
+    return Verdict(judged, steered, others, tuple(by_kind), ipv6, tuple(wrong))
 
 
 class _Timeline:
@@ -92,7 +94,7 @@ class _Timeline:
     def at(self, at_ns: int) -> tuple[Period, ...]:
         return self._periods[self._index(at_ns)]
 
-    def allowed(self, packet: capture.Packet) -> frozenset[str | None]:
+    def allowed(self, packet: capture.Arrived) -> frozenset[str | None]:
         key = (self._index(packet.at_ns), packet.pod, packet.destination)
         if key not in self._answers:
             self._answers[key] = frozenset(self._all(*key))
@@ -100,7 +102,7 @@ class _Timeline:
 
     def _all(self, index: int, pod: int, destination: str) -> Iterator[str | None]:
         # Of a packet that doesn't say whose it is, it is only asked whether any pod might have sent it.
-        places = world.PODS if pod == capture.NOBODY else (world.PODS[pod],)
+        places = world.PODS if pod == packets.NOBODY else (world.PODS[pod],)
         for period in self._periods[index]:
             for place in places:
                 yield from world.answers(period.state, place, destination)

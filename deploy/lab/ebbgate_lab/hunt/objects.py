@@ -45,26 +45,30 @@ def publish(scene: lab.Lab, before: State, after: State) -> None:
     for key in old.keys() - new.keys():
         scene.source.delete(old[key])
     for node, addresses in after.addresses.items():
-        lost, found = (
-            set(before.addresses[node]) - set(addresses),
-            set(addresses) - set(before.addresses[node]),
-        )
-        for verb, ips in (("del", lost), ("add", found)):
+        held = before.addresses[node]
+        for verb, ips in (("del", set(held) - set(addresses)), ("add", set(addresses) - set(held))):
             for ip in ips:
-                scene.topology.run(node, "ip", "addr", verb, f"{ip}/24", "dev", world.INTERFACE)
+                scene.topology.run(node, "ip", "addr", verb, *_with_length(ip), "dev", world.INTERFACE)
+
+
+def _with_length(ip: str) -> tuple[str, ...]:
+    """IPv6 addresses are there at once, without a second of "tentative"."""
+    return (f"{ip}/24",) if world.family(ip) == "ipv4" else (f"{ip}/64", "nodad")
 
 
 def known(seen: observer.Observer, state: State) -> bool:
-    """Do the facts on the bus tell of `state`, and of nothing else?"""
+    """Do the facts on the bus tell of `state`, and of nothing else? A node without a Node object may be
+    silent.
+    """
     wanted = dict(map(_fact, of(state).values()))
     told = seen.under(f"{subjects.ROOT}.fact.")
     networks = [told.pop(subject) for subject in list(told) if ".nodenetwork." in subject]
     for other in (_fact(fence(0))[0], subjects.FACT_WRITER):
         told.pop(other, None)
     held = {each.node: _addresses(each) for each in networks if isinstance(each, facts.NodeNetwork)}
-    return {subject: _ungenerated(fact) for subject, fact in told.items()} == wanted and held == {
-        node: {ip, *state.addresses[node]} for node, ip in world.NODES.items()
-    }
+    return {subject: _ungenerated(fact) for subject, fact in told.items()} == wanted and all(
+        held.get(node) == sorted(state.addresses[node], key=world.family) for node in state.roles
+    )
 
 
 def planned(seen: observer.Observer, state: State) -> bool:
@@ -79,16 +83,21 @@ def planned(seen: observer.Observer, state: State) -> bool:
 
 
 def _answer(entries: list[listing.Entry], place: topology.Pod, destination: str) -> str | None:
-    to = ipaddress.IPv4Address(destination)
+    (source,) = world.of_family(_pod_ips(place), world.family(destination))
+    to = ipaddress.ip_address(destination)
     networks = [
-        (ipaddress.IPv4Network(entry.destination).prefixlen, entry)
+        (ipaddress.ip_network(entry.destination).prefixlen, entry)
         for entry in entries
-        if entry.source == place.address and to in ipaddress.IPv4Network(entry.destination)
+        if entry.source == source and to in ipaddress.ip_network(entry.destination)
     ]
     _, found = max(networks, default=(0, None))
     if found is None or found.gateway_ip == listing.EXCLUDED:
-        return world.NODES[place.node]
-    return None if found.egress_ip == listing.NOT_FOUND else found.egress_ip
+        return world.node_ip(place.node, destination)
+    return None if ipaddress.ip_address(found.egress_ip).is_unspecified else found.egress_ip
+
+
+def _pod_ips(place: topology.Pod) -> tuple[str, str]:
+    return place.address, topology.twin(place.address)
 
 
 def _fact(manifest: Manifest) -> tuple[str, Message]:
@@ -102,24 +111,25 @@ def _ungenerated(fact: Message) -> Message:
     return msgspec.structs.replace(fact, generation=0) if isinstance(fact, facts.Policy) else fact
 
 
-def _addresses(network: facts.NodeNetwork) -> set[str]:
-    return {
+def _addresses(network: facts.NodeNetwork) -> list[str]:
+    """Those of INTERFACE, in its order, IPv4 first."""
+    return [
         address.partition("/")[0]
         for interface in network.interfaces
         if interface.name == world.INTERFACE
         for address in interface.addresses
-        if "." in address
-    }
+    ]
 
 
 def _node(name: str, roles: tuple[str, ...]) -> Manifest:
     (pod_cidr,) = {place.address.rpartition(".")[0] + ".0/24" for place in world.PODS if place.node == name}
+    ips = [{"type": "InternalIP", "address": ip} for ip in world.NODES[name]]
     return {
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": name, "labels": {f"egress-{role}": "yes" for role in roles}},
-        "spec": {"podCIDRs": [pod_cidr]},
-        "status": {"addresses": [{"type": "InternalIP", "address": world.NODES[name]}]},
+        "spec": {"podCIDRs": [pod_cidr, topology.twin_cidr(pod_cidr)]},
+        "status": {"addresses": ips},
     }
 
 
@@ -135,7 +145,7 @@ def _pod(place: topology.Pod, pod: Pod) -> Manifest:
             "labels": {"team": pod.team},
         },
         "spec": {"nodeName": place.node, "containers": [{"name": "c", "image": "x"}]},
-        "status": {"phase": "Running", "podIP": place.address, "podIPs": [{"ip": place.address}]},
+        "status": {"phase": "Running", "podIPs": [{"ip": ip} for ip in _pod_ips(place)]},
     }
 
 

@@ -1,8 +1,8 @@
 """A pod's traffic without pause, and who answers it outside: `traffic send N` in a pod, `traffic answer`.
 
-Each packet can be told apart outside by what survives every translation: the destination port says the pod's
-number and the kind, an echo request says them in its payload. TCP is closed with a reset, so that nothing of
-an old connection lingers and ports never run out. Bounded in rate (TICK_S) and by the caller in time.
+Of each kind in `packets`, to each destination in turn, in both families. TCP is closed with a reset, so that
+nothing of an old connection lingers and ports never run out. Bounded in rate (TICK_S) and by the caller in
+time. SCTP and the unknown protocol are answered by ICMP errors: nobody outside speaks them.
 """
 
 import contextlib
@@ -14,27 +14,26 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from ebbgate_lab.hunt import world
+from ebbgate_lab.hunt import packets, world
 
 TICK_S = 0.01
 PATIENCE_S = 0.8
 """Below the 1 s after which a SYN is sent again: each one counts once."""
-BASE_PORT = 20_000
-KINDS = ("new connections", "one connection", "datagrams", "echo requests")
-NEW, LONG, DATAGRAM, ECHO = range(4)
-ECHO_HEAD = b"ebbgate-hunt"
 _RESET = struct.pack("ii", 1, 0)
 _TCP_USER_TIMEOUT_MS = 1500
-
-
-def port(number: int, kind: int) -> int:
-    return BASE_PORT + 10 * number + kind
-
-
-def parse_port(value: int) -> tuple[int, int] | None:
-    """Number of the pod's place and kind, if it is one of ours."""
-    number, kind = divmod(value - BASE_PORT, 10)
-    return (number, kind) if 0 <= number < len(world.PODS) and kind < ECHO else None
+_LARGEST = 65536
+_AF = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
+_SOCKETS = {
+    family: {
+        packets.DATAGRAM: (socket.SOCK_DGRAM, 0),
+        packets.FRAGMENT: (socket.SOCK_DGRAM, 0),
+        packets.SCTP: (socket.SOCK_RAW, socket.IPPROTO_SCTP),
+        packets.ECHO: (socket.SOCK_RAW, echo),
+        packets.UNKNOWN: (socket.SOCK_RAW, packets.UNKNOWN_PROTOCOL),
+    }
+    for family, echo in (("ipv4", socket.IPPROTO_ICMP), ("ipv6", socket.IPPROTO_ICMPV6))
+}
+"""Kinds that need no connection → type and protocol. SCTP is made by hand: few kernels have its sockets."""
 
 
 def main() -> None:
@@ -51,42 +50,38 @@ class Sender:
 
     def __init__(self, number: int) -> None:
         self._number = number
-        self._datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._datagrams.setblocking(False)
-        self._echo = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-        self._echo.setblocking(False)
+        self._sockets = {
+            (family, kind): _socket(family, kind) for family in world.FAMILIES for kind in _SOCKETS[family]
+        }
         self._opening: list[tuple[socket.socket, float]] = []
-        self._long = [_connecting(address, port(number, LONG)) for address in world.DESTINATIONS]
-        self._sequence = 0
+        self._long = {address: self._connecting(address, packets.LONG) for address in world.DESTINATIONS}
+        self._sequence = 1
 
     def run(self) -> None:
         while True:
             began = time.monotonic()
-            which = self._sequence % len(world.DESTINATIONS)
-            for send in (self._send_datagram, self._send_echo, self._continue, self._open):
-                # Unreachable, refused, full: what becomes of a packet is looked at outside.
-                with contextlib.suppress(OSError):
-                    send(which)
+            address = world.DESTINATIONS[self._sequence % len(world.DESTINATIONS)]
+            family = world.family(address)
+            for kind in _SOCKETS[family]:
+                self._send(kind, family, address)
+            self._continue(address)
+            self._open(address)
             self._close_old()
             self._sequence += 1
             time.sleep(max(0.0, TICK_S - (time.monotonic() - began)))
 
-    def _send_datagram(self, which: int) -> None:
-        payload = struct.pack("!I", self._sequence)
-        self._datagrams.sendto(payload, (world.DESTINATIONS[which], port(self._number, DATAGRAM)))
-        while self._datagrams.recv(64):
-            pass
+    def _send(self, kind: int, family: str, address: str) -> None:
+        """Unreachable, refused, full: what becomes of a packet is looked at outside."""
+        made = self._sockets[family, kind]
+        port = packets.port(self._number, kind) if made.type == socket.SOCK_DGRAM else 0
+        with contextlib.suppress(OSError):
+            made.sendto(packets.payload(kind, family, self._number, self._sequence), (address, port))
+        with contextlib.suppress(OSError):
+            while made.recv(_LARGEST):
+                pass
 
-    def _send_echo(self, which: int) -> None:
-        packet = echo_request(self._number, self._sequence)
-        self._echo.sendto(packet, (world.DESTINATIONS[which], 0))
-        while self._echo.recv(256):
-            pass
-
-    def _open(self, which: int) -> None:
-        if self._sequence % 2 == 0:
-            made = _connecting(world.DESTINATIONS[which], port(self._number, NEW))
-            self._opening.append((made, time.monotonic()))
+    def _open(self, address: str) -> None:
+        self._opening.append((self._connecting(address, packets.NEW), time.monotonic()))
 
     def _close_old(self) -> None:
         """Connections of the last ticks have said their word, or never will."""
@@ -95,40 +90,32 @@ class Sender:
                 made.close()
                 self._opening.remove((made, began))
 
-    def _continue(self, which: int) -> None:
+    def _continue(self, address: str) -> None:
         """One more message over the connection to this destination, which is made anew when it broke."""
+        made = self._long[address]
         try:
             with contextlib.suppress(BlockingIOError):
-                self._long[which].send(struct.pack("!I", self._sequence))
-                while self._long[which].recv(4096):
+                made.send(struct.pack("!I", self._sequence))
+                while made.recv(_LARGEST):
                     pass
         except OSError:
-            self._long[which].close()
-            self._long[which] = _connecting(world.DESTINATIONS[which], port(self._number, LONG))
+            made.close()
+            self._long[address] = self._connecting(address, packets.LONG)
+
+    def _connecting(self, address: str, kind: int) -> socket.socket:
+        made = socket.socket(_AF[world.family(address)])
+        made.setblocking(False)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _TCP_USER_TIMEOUT_MS)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError):
+            made.connect((address, packets.port(self._number, kind)))
+        return made
 
 
-def echo_request(number: int, sequence: int) -> bytes:
-    payload = ECHO_HEAD + struct.pack("!BI", number, sequence)
-    head = struct.pack("!BBHHH", 8, 0, 0, 7000 + number, sequence & 0xFFFF)
-    checked = struct.pack("!BBHHH", 8, 0, _checksum(head + payload), 7000 + number, sequence & 0xFFFF)
-    return checked + payload
-
-
-def _checksum(packet: bytes) -> int:
-    padded = packet + b"\0" * (len(packet) % 2)
-    total: int = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
-    folded = (total >> 16) + (total & 0xFFFF)
-    return 0xFFFF & ~(folded + (folded >> 16))
-
-
-def _connecting(address: str, to_port: int) -> socket.socket:
-    made = socket.socket()
+def _socket(family: str, kind: int) -> socket.socket:
+    made = socket.socket(_AF[family], *_SOCKETS[family][kind])
     made.setblocking(False)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _TCP_USER_TIMEOUT_MS)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    with contextlib.suppress(BlockingIOError):
-        made.connect((address, to_port))
     return made
 
 
@@ -149,11 +136,12 @@ class Answerer:
     def __init__(self) -> None:
         self._ready = selectors.DefaultSelector()
         for address, number in _everywhere():
-            for kind in (NEW, LONG):
-                self._add(_listening(address, port(number, kind)), self._accept)
-            datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            datagrams.bind((address, port(number, DATAGRAM)))
-            self._add(datagrams, self._answer_datagram)
+            for kind in (packets.NEW, packets.LONG):
+                self._add(_listening(address, packets.port(number, kind)), self._accept)
+            for kind in (packets.DATAGRAM, packets.FRAGMENT):
+                datagrams = socket.socket(_AF[world.family(address)], socket.SOCK_DGRAM)
+                datagrams.bind((address, packets.port(number, kind)))
+                self._add(datagrams, self._answer_datagram)
 
     def run(self) -> None:
         while True:
@@ -172,7 +160,7 @@ class Answerer:
 
     def _answer(self, made: socket.socket) -> None:
         try:
-            if text := made.recv(4096):
+            if text := made.recv(_LARGEST):
                 made.send(text)
                 return
         except BlockingIOError:
@@ -183,7 +171,7 @@ class Answerer:
         made.close()
 
     def _answer_datagram(self, datagrams: socket.socket) -> None:
-        text, source = datagrams.recvfrom(64)
+        text, source = datagrams.recvfrom(_LARGEST)
         # An ICMP error about an earlier answer comes back here; it is about a pod that is gone.
         with contextlib.suppress(OSError):
             datagrams.sendto(text, source)
@@ -196,7 +184,7 @@ def _everywhere() -> Iterator[tuple[str, int]]:
 
 
 def _listening(address: str, on_port: int) -> socket.socket:
-    made = socket.socket()
+    made = socket.socket(_AF[world.family(address)])
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     made.bind((address, on_port))
     made.listen(128)

@@ -195,6 +195,15 @@ def may_go_on(change: Change) -> bool:
     )
 
 
+def covering(rest: Iterable[Change]) -> list[Change]:
+    """What of `rest` only makes packets drop, where a refusal left the look-ups unfinished: pods that are to
+    be covered are. They would leave unsteered, and there is no telling for how long.
+    """
+    added = [change.added for change in rest if isinstance(change, UpdateSets)]
+    covered = [tuple(each for each in sets if each.name == "covered") for sets in added]
+    return [UpdateSets((), sets) for sets in covered if sets]
+
+
 def hold_back(rest: Iterable[Change], refused: Put, refusals: Refusals) -> list[Change]:
     """What of `rest` is safe after some entries of `refused` weren't taken.
 

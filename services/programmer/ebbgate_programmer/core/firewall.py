@@ -361,6 +361,8 @@ def _leaving(ip: str) -> Rules:
         ("untracked", "ct state untracked accept"),
         ("elsewhere", f"ct direction original ct mark & {_MASK} == {marks.STEERED:#x} counter drop"),
         ("source", _wrong_source(ip)),
+        # Where the connection is forgotten it would look like a stranger's, and the pod's own address answer.
+        ("elsewhere", f"ct direction reply ct mark & {_SLOTS} != 0 counter drop"),
     )
 
 

@@ -105,7 +105,7 @@ class Kernel:
             direct=self._direct() if have_maps else 0,
             sysctls={path: sysctls.read(path) for path in settings},
             rules=self.network.read_rules(),
-            ways=self.network.read_ways(),
+            ways=self.network.read_ways(self.pins.program_id("classify") if loaded else 0),
             chains=tables.chains,
             covered=tables.covered,
             cluster=tables.cluster,
@@ -280,7 +280,7 @@ def _(change: changes.AddWay, kernel: Kernel) -> None:
         kernel.network.add_way(change.way)
         return
     with bpf.opened(kernel.pins.path("classify")) as program:
-        kernel.network.add_way(change.way, program)
+        kernel.network.add_way(change.way, (program, bpf.program_id(program)))
 
 
 @_apply.register

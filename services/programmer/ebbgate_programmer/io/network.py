@@ -86,10 +86,13 @@ class Network:
         ]
         return frozenset(each for each in found if each.priority in places.PRIORITIES)
 
-    def read_ways(self) -> frozenset[Way]:
+    def read_ways(self, program: int = 0) -> frozenset[Way]:
+        """`program`: id of the one that ways should lead to. One that leads to another isn't named as wished:
+        it would ask maps that aren't written to any more.
+        """
         names = {link.index: link.name for link in interfaces.links()}
         return frozenset(
-            _way((family, table), found, names)
+            _way((family, table), found, names, program)
             for family, number in _FAMILIES.items()
             for table in places.TABLES
             for found in interfaces.routes(number, table)
@@ -137,15 +140,18 @@ class Network:
             with _asking(f"remove {places.DEVICE}", errno.ENODEV):
                 self.route.link("del", index=index)
 
-    def add_way(self, way: Way, program: int = 0) -> None:
-        """`program`: descriptor of the LWT program, if the way has one. Replaces what is in its place."""
+    def add_way(self, way: Way, program: tuple[int, int] = (0, 0)) -> None:
+        """`program`: descriptor and id of the LWT program, if the way has one. Replaces what is in its
+        place.
+        """
         wanted = _way_request(way) | {"proto": places.ROUTE_PROTOCOL}
         if way.device:
             wanted |= {"oif": self.index(way.device), "scope": _UNIVERSE if way.gateway else _LINK}
         if way.gateway:
             wanted["gateway"] = way.gateway
         if way.program:
-            wanted["encap"] = {"type": "bpf", "in": {"fd": program, "name": way.program}}
+            descriptor, number = program
+            wanted["encap"] = {"type": "bpf", "in": {"fd": descriptor, "name": _named(way.program, number)}}
         with _asking(f"route in table {way.table}"):
             self.route.route("replace", **wanted)
 
@@ -214,14 +220,19 @@ def _rule_request(rule: Rule) -> dict[str, Any]:
     }
 
 
-def _way(place: tuple[str, int], found: interfaces.Route, names: dict[int, str]) -> Way:
+def _named(program: str, number: int) -> str:
+    """A route tells of its program nothing but the name it was given: so that holds the id."""
+    return f"{program}#{number}"
+
+
+def _way(place: tuple[str, int], found: interfaces.Route, names: dict[int, str], program_id: int) -> Way:
     encap = dict(netlink.attributes(found.parts.get(22, b"")))
     program = dict(netlink.attributes(encap.get(1, b"")))
     return Way(
         *place,
         metric=found.metric,
         device="" if found.kind == _BLACKHOLE else names.get(found.index, f"interface {found.index}"),
-        program=netlink.text(program.get(2)),
+        program=netlink.text(program.get(2)).removesuffix(_named("", program_id)),
         destination=found.destination,
         gateway=found.gateway,
     )

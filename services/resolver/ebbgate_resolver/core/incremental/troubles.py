@@ -21,7 +21,8 @@ class Troubles:
         touched: set[str] = set()
         for node in nodes:
             report = self._known.report(node)
-            now = {problem.policy for problem in report.problems} if report else set()
+            # One that is about no policy, as that this node forwards nothing, is in no verdict.
+            now = {problem.policy for problem in report.problems if problem.policy} if report else set()
             before = self._policies.pop(node, set())
             if now:
                 self._policies[node] = now
