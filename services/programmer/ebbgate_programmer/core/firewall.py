@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from ebbgate_programmer.core import addresses, marks, places, sharded
+from ebbgate_programmer.core import addresses, marks, places, sharded, signature_lines
 from ebbgate_programmer.core.kernelstate import KernelState
 
 MAX_ENDPOINTS, MAX_CLUSTER, MAX_SLOTS = 65536, 65536, 4096
@@ -74,26 +74,14 @@ def _chains(ip: str, port: int) -> tuple[Chain, ...]:
 
 def signature(wanted: Sequence[Chain]) -> tuple[str, ...]:
     """Lines that tell whether the static part is in place; `firewall_reading` has the same from nft."""
-    lines = [chain_line(chain.family, chain.table, chain.name, chain.hook) for chain in wanted]
+    lines = [signature_lines.of_chain(chain.family, chain.table, chain.name, chain.hook) for chain in wanted]
     for chain in wanted:
         lines += [
-            rule_line((chain.family, chain.table, chain.name), number, comment(*rule))
+            signature_lines.of_rule((chain.family, chain.table, chain.name), number, comment(*rule))
             for number, rule in enumerate(chain.rules)
         ]
-    lines += [set_line(*each.place, each.size) for each in SETS]
+    lines += [signature_lines.of_set(*each.place, each.size) for each in SETS]
     return tuple(sorted(lines))
-
-
-def chain_line(family: str, table: str, name: str, hook: str) -> str:
-    return f"{family} {table} {name} {hook}"
-
-
-def rule_line(chain: tuple[str, str, str], number: int, text: str) -> str:
-    return f"{' '.join(chain)} {number:02} {text}"
-
-
-def set_line(family: str, table: str, name: str, size: int) -> str:
-    return f"{family} {table} set {name} {size}"
 
 
 def comment(name: str, text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ebbgate_programmer.core import cidrs, firewall, marks, places, sharded
+from ebbgate_programmer.core import cidrs, firewall, marks, places, sharded, signature_lines
 
 
 class Read(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,14 +64,14 @@ def _read_object(item: dict[str, Any], lines: list[str], held: Held) -> None:
         if kind in item:
             found = item[kind]
             place = (found["family"], found["table"], found["name"])
-            lines.append(firewall.set_line(*place, found.get("size", 0)))
+            lines.append(signature_lines.of_set(*place, found.get("size", 0)))
             held[place] = found.get("elem", [])
 
 
 def _chain_line(chain: dict[str, Any]) -> str:
     hook = f"{chain['type']} {chain['hook']} {chain['prio']}" if "hook" in chain else ""
     policy = chain.get("policy", "accept")
-    line = firewall.chain_line(chain["family"], chain["table"], chain["name"], hook)
+    line = signature_lines.of_chain(chain["family"], chain["table"], chain["name"], hook)
     return line + ("" if policy == "accept" else f" {policy}")
 
 
@@ -82,7 +82,7 @@ def _rule_lines(rules: list[dict[str, Any]]) -> list[str]:
         at = (rule["family"], rule["table"], rule["chain"])
         number = numbers.get(at, 0)
         numbers[at] = number + 1
-        lines.append(firewall.rule_line(at, number, rule.get("comment", "without comment")))
+        lines.append(signature_lines.of_rule(at, number, rule.get("comment", "without comment")))
     return lines
 
 
