@@ -5,6 +5,7 @@ sends then has the egress IP or goes nowhere; afterwards a programmer comes and 
 """
 
 import asyncio
+import sys
 
 import pytest
 
@@ -92,6 +93,63 @@ async def _suffer(rig: rigs.Rig, node: str, what: str, damage: str) -> None:
     await _until_right(rig, what)
     assert _wrong(rig) == 0, f"while {what} of {node} came back packets left with another source"
     assert rig.lab.leaks() == 0, what
+
+
+_UNTUNNELLED = """
+table ip untunnelled {
+  counter answers { }
+  chain prerouting {
+    type filter hook prerouting priority raw; policy accept;
+    iifname "eth0" ip saddr 10.168.60.13 ip daddr 10.244.1.10 counter name answers
+  }
+}
+"""
+
+
+_SPEAKER = """
+import socket, time
+listening = socket.create_server(("10.168.60.13", 9000))
+connection, peer = listening.accept()
+while True:
+    connection.send(peer[0].encode() + b" ")
+    time.sleep(0.02)
+"""
+"""Says over one connection without pause whom it speaks to."""
+
+
+async def test_answers_go_by_the_tunnel_or_nowhere(rig: rigs.Rig) -> None:
+    """To a node that has forgotten the connection they would look like a stranger's, opened to the pod; and
+    what the pod answers to such a one leaves with its own address.
+    """
+    async with rigs.connected(rig) as (bus, plan):
+        await rigs.bring_up(rig, bus, plan)
+        rig.lab.run("node1", "nft", "-f", "-", text=_UNTUNNELLED)
+        rig.add(rig.start_in("external", sys.executable, "-c", _SPEAKER, log="speaker"))
+        await rigs.until(lambda: "9000" in rig.lab.run("external", "ss", "-ltn"), "somebody listens")
+        rig.add(rig.start_in("mediabot", "bash", "-c", "cat < /dev/tcp/10.168.60.13/9000", log="heard"))
+        await rigs.until(lambda: _heard(rig), "words")
+        rig.kill("node2")
+        rig.lab.run("node2", "nft", "delete", "table", "ip", places.NFT_TABLE)
+        await rigs.until(lambda: _packets(rig, "node2", _GUARDED, "ct direction reply"), "answers dropped")
+        assert _packets(rig, "node1", "table ip untunnelled", "packets") == 0
+        rig.start("node2")
+        count = len(_heard(rig))
+        await rigs.until(lambda: len(_heard(rig)) > count + 5, "words go on")
+        assert set(_heard(rig)) == {EGRESS_IP}
+
+
+def _heard(rig: rigs.Rig) -> list[str]:
+    return (rig.home / "heard").read_text().split()
+
+
+_GUARDED = f"chain ip {places.NFT_GUARD} leaving"
+
+
+def _packets(rig: rigs.Rig, node: str, listed: str, line: str) -> int:
+    """Counted by lines of a listing."""
+    listing = rig.lab.run(node, "nft", "list", *listed.split())
+    counted = (each.split("packets", 1)[1] for each in listing.splitlines() if line in each)
+    return sum(int(each.split()[0]) for each in counted)
 
 
 @pytest.mark.parametrize("pin", ["*", "route", "classify", "encap"])

@@ -58,13 +58,7 @@ def chains(port: int) -> tuple[Chain, ...]:
 
 def _chains(ip: str, port: int) -> tuple[Chain, ...]:
     return (
-        Chain(
-            ip,
-            _MAIN,
-            "raw_in",
-            _hook("filter", "prerouting", -300),
-            _raw_in(port),
-        ),
+        Chain(ip, _MAIN, "raw_in", _hook("filter", "prerouting", -300), _raw_in(port)),
         Chain(ip, _MAIN, "raw_out", _hook("filter", "output", -300), _untracked(port, "")),
         Chain(ip, _MAIN, "steer", _hook("filter", "prerouting", -90), _steer(ip)),
         Chain(ip, _MAIN, "arriving", "", _ARRIVING),
@@ -359,6 +353,8 @@ def _leaving(ip: str) -> Rules:
         ("untracked", "ct state untracked accept"),
         ("elsewhere", f"ct direction original ct mark & {_MASK} == {marks.STEERED:#x} counter drop"),
         ("source", _wrong_source(ip)),
+        # Where the connection is forgotten it would look like a stranger's, and the pod's own address answer.
+        ("elsewhere", f"ct direction reply ct mark & {_SLOTS} != 0 counter drop"),
     )
 
 
