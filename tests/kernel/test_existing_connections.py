@@ -13,6 +13,7 @@ import pytest
 from ebbgate_bus.contracts import rows, subjects
 from ebbgate_bus.runtime import connection
 from ebbgate_lab import topology
+from ebbgate_programmer.core import places
 from tests.kernel import rig as rigs
 
 EGRESS_IP, OTHER_IP, NODE_IP, GATEWAY_IP = "10.168.60.100", "10.168.60.12", "10.168.60.11", "10.168.60.12"
@@ -153,6 +154,40 @@ async def test_a_tcp_connection_ends_at_once_or_goes_on(rig: rigs.Rig, event: st
         assert new.works()
         new.close()
         assert rig.lab.leaks() == 0
+
+
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+@pytest.mark.parametrize("gateway", ["another node", "the pod's own node"])
+async def test_a_start_ends_what_the_last_programmer_uncovered_and_died(
+    rig: rigs.Rig, family: str, gateway: str
+) -> None:
+    own = gateway == "the pod's own node"
+    steered = _plan("another gateway: the pod's own node" if own else "policy removed", after=own)
+    async with rigs.connected(rig) as (bus, plan):
+        for node in rigs.NODES:
+            rig.start(node)
+        await _publish(bus, plan, steered)
+        old = Tcp(rig, family)
+        assert old.works()
+        rig.kill("node1")
+        _uncover(rig)
+        scope = subjects.node_scope("node1")
+        left = {key: row for key, row in steered[scope].items() if ".endpoint." not in key}
+        revision = await plan.publish({scope: left})  # type: ignore[dict-item]
+        ready = rig.log("node1").count("programmer.ready")
+        rig.start("node1")
+        await rigs.until(lambda: rig.log("node1").count("programmer.ready") > ready, "a new programmer")
+        assert (await rigs.applied(bus, "node1", 1)).node_revision == revision
+        assert not await asyncio.to_thread(old.works)
+        old.close()
+
+
+def _uncover(rig: rigs.Rig) -> None:
+    """As a programmer does before it forgets connections."""
+    for ip, family in (("ip", "ipv4"), ("ip6", "ipv6")):
+        for table in (places.NFT_TABLE, places.NFT_GUARD):
+            element = f"{{ {of(family, '10.244.1.10')} }}"
+            rig.lab.run("node1", "nft", "delete", "element", ip, table, "covered", element)
 
 
 @pytest.mark.parametrize("family", ["ipv4", "ipv6"])

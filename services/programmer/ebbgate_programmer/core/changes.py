@@ -142,9 +142,11 @@ class ForgetPods(msgspec.Struct, frozen=True):
 
 
 class ForgetStale(msgspec.Struct, frozen=True):
-    """Conntrack entries of `pods` whose mark disagrees with their fate by `held`.
+    """Conntrack entries whose mark disagrees with their fate by `held`: of `pods`, which are covered, and of
+    whoever isn't and has a mark of ours.
 
-    For a start: the last programmer may have died after it moved endpoints and before it forgot connections.
+    For a start: the last programmer may have died after it moved endpoints, or uncovered a pod, and before it
+    forgot connections.
     """
 
     pods: tuple[str, ...]

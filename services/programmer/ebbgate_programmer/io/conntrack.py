@@ -64,12 +64,14 @@ def _from(address: bytes) -> bytes:
     return source + netlink.nest(_FILTER, flags)
 
 
-def of_mark(mark: int, mask: int) -> list[Entry]:
-    """Entries with `mark` under `mask`."""
+def of_mark(mark: int, mask: int, *, without: Iterable[str] = ()) -> list[Entry]:
+    """Entries with `mark` under `mask`. `without`: original sources whose entries aren't asked for."""
     wanted = netlink.attribute(_MARK, struct.pack(">I", mark)) + netlink.attribute(
         _MARK_MASK, struct.pack(">I", mask)
     )
-    return [entry for family in _HEADERS for entry in _dump(family, wanted) if entry.mark & mask == mark]
+    others = frozenset(map(netlink.packed, without))
+    found = (entry for family in _HEADERS for entry in _dump(family, wanted, others=others))
+    return [entry for entry in found if entry.mark & mask == mark]
 
 
 def remove(entries: list[Entry]) -> int:
@@ -85,11 +87,15 @@ def _remove(channel: socket.socket, entry: Entry) -> bool:
     return code == 0
 
 
-def _dump(family: int, request: bytes, sources: Collection[bytes] = ()) -> Iterator[Entry]:
-    """`sources`: only entries from there; empty: all. Told by fixed bytes, as there may be a million."""
+def _dump(
+    family: int, request: bytes, sources: Collection[bytes] = (), *, others: Collection[bytes] = ()
+) -> Iterator[Entry]:
+    """`sources`: only entries from there; empty: all, but those from `others`. Told by fixed bytes, as there
+    may be a million.
+    """
     place = _SOURCES[family]
     for payload in netlink.dump(netlink.NETFILTER, _GET, _HEADERS[family] + request):
-        if not sources or payload[place] in sources:
+        if (not sources or payload[place] in sources) and payload[place] not in others:
             yield _entry(family, payload[4:])
 
 

@@ -326,6 +326,8 @@ def _(change: changes.ForgetPods, kernel: Kernel) -> None:
 @_apply.register
 def _(change: changes.ForgetStale, kernel: Kernel) -> None:
     found = conntrack.of_sources(change.pods)
+    for field in (marks.STEERED, marks.LOCAL):
+        found += conntrack.of_mark(marks.mark_of(field), marks.MASK, without=change.pods)
     if not found:
         return
     tables = decisions.Tables(change.held)
