@@ -91,9 +91,9 @@ async def test_the_status_has_one_owner_and_others_keep_theirs(
     path = f"{apiserver.location(policy)}/status?fieldManager=somebody&force=true"
     others = judge.condition(policy, "Ready") | {"type": "Audited"}
     theirs = {key: policy[key] for key in ("apiVersion", "kind", "metadata")}
-    theirs["status"] = {"pods": 99, "conditions": [others]}
+    theirs["status"] = {"generationInForce": 99, "conditions": [others]}
     api.client.call("PATCH", path, theirs)
-    await until(lambda: judge.status(policy)["pods"] == 3, lambda: judge.get(policy))
+    await until(lambda: judge.status(policy)["generationInForce"] == 1, lambda: judge.get(policy))
     await judge.say(policy, (said("Accepted", False, "Rejected", "spec: bad; nothing is in force"),))
     await until_held(judge, policy, "Accepted", "False")
     types = {each["type"] for each in judge.status(policy)["conditions"]}

@@ -8,7 +8,7 @@ import msgspec
 
 from ebbgate_watcher.core import inputs
 
-RATE, BURST = 20.0, 100
+RATE, BURST = 50.0, 100
 """Requests a second, and at once: what controllers usually allow themselves."""
 FIRST_DELAY_S, MAX_DELAY_S = 0.5, 30.0
 MAX_PATIENCE_S = 60.0

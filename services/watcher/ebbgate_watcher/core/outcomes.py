@@ -23,9 +23,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ebbgate_bus.contracts import codec, facts, reports, subjects
+from ebbgate_bus.contracts import codec, reports, subjects
 from ebbgate_bus.contracts.envelope import Stored
-from ebbgate_watcher.core import course, inputs, lanes, objects, occasions, recorder, statuses
+from ebbgate_watcher.core import course, held, inputs, lanes, objects, occasions, recorder, statuses
 
 FIELD_MANAGER = "ebbgate"
 PLURAL = "ciliumegressgatewaypolicies"
@@ -66,27 +66,11 @@ class _Resources(msgspec.Struct):
     resources: list[_Resource] = []
 
 
-class _Policy(msgspec.Struct):
-    """As the API has it. `said`: the status about which Events were said; None: none by this watcher.
-    `given`: what was wanted when it was last written, and what the API made of it.
-    """
-
-    name: str
-    uid: str
-    generation: int
-    version: str
-    held: statuses.Status
-    said: statuses.Status | None = None
-    given: tuple[statuses.Status, statuses.Status] | None = None
-    written_at: float = -PACE_S
-    stale_until: float = 0.0
-
-
 class Outcomes:
     """`now`: seconds on any steady clock. `wall`: RFC 3339 with microseconds, as an argument of `next`."""
 
     def __init__(self, instance: str) -> None:
-        self._policies: dict[str, _Policy] = {}
+        self._policies: dict[str, held.Policy] = {}
         self._verdicts: dict[str, reports.Verdict] = {}
         self._due: dict[str, float] = {}
         self._unwritten: dict[str, None] = {}
@@ -96,6 +80,8 @@ class Outcomes:
         self._sure_until = 0.0
         self._asking = False
         self._unsupported = False
+        self._cut: set[str] = set()
+        self._events_first = True
 
     def hear(self, arrived: Sequence[inputs.Input], now: float) -> None:
         """What of it is about policies, from the source and from the bus."""
@@ -144,23 +130,35 @@ class Outcomes:
         self, request: Request, status: int, body: bytes, now: float, patience_s: float = 0.0
     ) -> list[inputs.Input]:
         """`patience_s`: the server's word on when to come back. Answers with what is to be logged."""
+        said: list[inputs.Input] = []
+        if (lane := _lane(request)) in self._cut:
+            self._cut.discard(lane)
+            said.append(inputs.Recovered(course.API, lane))
         match request:
             case WriteStatus():
-                return self._written(request, status, body, now, patience_s)
+                return said + self._written(request, status, body, now, patience_s)
             case AskKind():
-                return self._told(status, body, now, patience_s)
+                return said + self._told(status, body, now, patience_s)
             case _:
-                return self._recorded(request, status, body, now, patience_s)
+                return said + self._recorded(request, status, body, now, patience_s)
 
     def lost(self, request: Request, reason: str, now: float) -> list[inputs.Input]:
         """No answer. Whether it was carried out will be seen, or doesn't matter."""
         self._lanes.fail(_lane(request), now)
+        self._cut.add(_lane(request))
         return [inputs.Broken(course.API, reason, _lane(request))]
 
     def _next(self, now: float, wall: str) -> Request | None:
-        """Events first: should we end between the two, one said twice is better than one never said."""
-        if self._lanes.open(EVENTS, now) and (event := self._recorder.next(wall)):
-            return event
+        """By turns: a thousand Events don't keep statuses waiting."""
+        self._events_first = not self._events_first
+        turns = (self._next_event, self._next_status)
+        first, second = turns if self._events_first else turns[::-1]
+        return first(now, wall) or second(now, wall)
+
+    def _next_event(self, now: float, wall: str) -> Request | None:
+        return self._recorder.next(wall) if self._lanes.open(EVENTS, now) else None
+
+    def _next_status(self, now: float, wall: str) -> Request | None:
         if not self._lanes.open(STATUS, now):
             return None
         if self._asking or (self._unsupported and now >= self._look_at):
@@ -168,13 +166,12 @@ class Outcomes:
         return self._write(wall)
 
     def _see(self, seen: objects.Observed, now: float) -> None:
-        policy = _policy(seen)
+        policy = held.read(seen)
         known = self._policies.get(policy.name)
         if known is None or known.uid != policy.uid:
             self._policies[policy.name] = policy
-        elif not _is_older(policy.version, known.version):
-            known.generation, known.version, known.held = policy.generation, policy.version, policy.held
-            known.stale_until = 0.0
+        else:
+            known.update(policy)
         self._schedule(policy.name, now)
 
     def _vanish(self, event: inputs.Vanished) -> None:
@@ -201,7 +198,9 @@ class Outcomes:
         if reported.replaced:
             self._verdicts = {}
         for message in reported.messages:
-            if (verdict := _verdict(message)) is not None:
+            if not message.payload:
+                self._verdicts.pop(subjects.unescape(message.subject.rpartition(".")[2]), None)
+            elif (verdict := _verdict(message)) is not None:
                 self._verdicts[verdict.policy] = verdict
                 self._schedule(verdict.policy, now)
 
@@ -216,11 +215,11 @@ class Outcomes:
         for name in sorted(name for name, at in self._due.items() if at <= now):
             del self._due[name]
             policy, verdict = self._policies[name], self._verdicts.get(name)
-            if verdict is None or not _is_about(verdict, policy):
+            if verdict is None or not policy.is_judged_by(verdict):
                 continue
             wanted = statuses.status(verdict, policy.held, _seconds(wall))
             self._say(policy, wanted, now)
-            if statuses.same(wanted, policy.held) or _is_given(wanted, policy):
+            if statuses.same(wanted, policy.held) or policy.was_given(wanted):
                 continue
             at = policy.written_at + NUMBERS_PACE_S
             if at > now and statuses.gist(wanted) == statuses.gist(policy.held):
@@ -228,7 +227,7 @@ class Outcomes:
             elif not self._unsupported:
                 self._unwritten[name] = None
 
-    def _say(self, policy: _Policy, wanted: statuses.Status, now: float) -> None:
+    def _say(self, policy: held.Policy, wanted: statuses.Status, now: float) -> None:
         before = policy.said if policy.said is not None else statuses.ours(policy.held)
         first = not before  # perhaps said by a predecessor, where the API keeps no status
         about = recorder.Policy(policy.name, policy.uid)
@@ -241,9 +240,9 @@ class Outcomes:
         while self._unwritten:
             name = next(iter(self._unwritten))
             policy, verdict = self._policies[name], self._verdicts.get(name)
-            if verdict is not None and _is_about(verdict, policy):
+            if verdict is not None and policy.is_judged_by(verdict):
                 wanted = statuses.status(verdict, policy.held, _seconds(wall))
-                return WriteStatus(name, _body(policy, wanted))
+                return WriteStatus(name, policy.body(wanted))
             del self._unwritten[name]
         return None
 
@@ -258,13 +257,10 @@ class Outcomes:
         if status in OK:
             return self._hold(policy, wanted, body)
         if status == GONE:
-            self._unwritten.pop(policy.name, None)
             self._asking = now >= self._sure_until
-            return []
-        if status == CONFLICT:
+        if status in (GONE, CONFLICT):
             self._unwritten.pop(policy.name, None)
-            policy.stale_until = now + STALE_S
-            self._due[policy.name] = policy.stale_until
+            self._due[policy.name] = policy.stale_until = now + STALE_S
             return []
         reason = f"{status} {_reason(body)}"
         if status in REFUSED:
@@ -273,15 +269,15 @@ class Outcomes:
             return [inputs.Broken(f"{STATUS} of {policy.name}", reason)]
         return self._lanes.refused(STATUS, reason, now, patience_s)
 
-    def _hold(self, policy: _Policy, wanted: statuses.Status, body: bytes) -> list[inputs.Input]:
+    def _hold(self, policy: held.Policy, wanted: statuses.Status, body: bytes) -> list[inputs.Input]:
         self._unwritten.pop(policy.name, None)
         self._lanes.succeed(STATUS)
         seen = objects.read("policy", body)
         if isinstance(seen, objects.Observed):
-            answer = _policy(seen)
-            policy.version, policy.held = answer.version, answer.held
-        policy.given = (wanted, policy.held)
-        if statuses.same(wanted, policy.held):
+            answer = held.read(seen)
+            policy.update(answer)
+            policy.given = (wanted, answer.held)
+        if policy.given is None or statuses.same(wanted, policy.given[1]):
             return [inputs.Recovered(STATUS), inputs.Recovered(f"{STATUS} of {policy.name}")]
         return [inputs.Broken(STATUS, "the CRD is another's and drops parts of the status; see Events")]
 
@@ -333,54 +329,13 @@ NO_STATUS = (
 )
 
 
-def _policy(seen: objects.Observed) -> _Policy:
-    fact = seen.fact
-    assert isinstance(fact, facts.Policy)
-    held = statuses.parse(seen.status)
-    return _Policy(fact.name, fact.uid, fact.generation, seen.resource_version, held)
-
-
 def _verdict(message: Stored) -> reports.Verdict | None:
-    """None for a tombstone, too: the policy it was about is gone, or about to be."""
+    """None for one that can't be read: then there is none."""
     try:
-        found = codec.decode(message.subject, message.payload) if message.payload else None
+        found = codec.decode(message.subject, message.payload)
     except codec.Undecodable:
         return None
     return found if isinstance(found, reports.Verdict) else None
-
-
-def _is_about(verdict: reports.Verdict, policy: _Policy) -> bool:
-    """
-    | verdict | then |
-    |---|---|
-    | of another uid | it is about another policy of that name |
-    | of an older generation | the one of this generation will come |
-    | of a newer generation | this generation will be seen |
-    """
-    return (verdict.uid, verdict.generation) == (policy.uid, policy.generation)
-
-
-def _is_given(wanted: statuses.Status, policy: _Policy) -> bool:
-    """The same was written, and the API holds what it made of it."""
-    if policy.given is None:
-        return False
-    given, made = policy.given
-    return statuses.timeless(wanted) == statuses.timeless(given) and made == policy.held
-
-
-def _is_older(version: str, than: str) -> bool:
-    """resourceVersions of one object can be compared (KEP-5504; before it they could, unsaid)."""
-    both = version.isdecimal() and than.isdecimal()
-    return both and int(version) < int(than)
-
-
-def _body(policy: _Policy, status: statuses.Status) -> statuses.Status:
-    return {
-        "apiVersion": "cilium.io/v2",
-        "kind": "CiliumEgressGatewayPolicy",
-        "metadata": {"name": policy.name, "uid": policy.uid, "resourceVersion": policy.version},
-        "status": status,
-    }
 
 
 def _lane(request: Request) -> str:
