@@ -90,6 +90,7 @@ class Account:
         self._folder = folder / self.name
         self._folder.mkdir()
         self._api = api
+        self._missing = missing
         for manifest in without(missing, self.name):
             api.apply(manifest)
         self.watcher = Watcher(self._folder, api)
@@ -100,13 +101,18 @@ class Account:
     async def health(self) -> int:
         return (await self.watcher.health(self.port, "/readyz"))[0]
 
-    async def flap(self, policy: Manifest, times: int = 2) -> None:
-        """Have its gateway found and lost."""
-        for _ in range(times):
-            await self.judge.say(policy)
-            await asyncio.sleep(1.3)  # what is written back sooner is written once
-            await self.judge.say(policy, (ACCEPTED, NOT_FOUND, *GOOD[2:]))
-            await asyncio.sleep(1.3)
+    async def flap(self, policy: Manifest) -> None:
+        """Have its gateway found and lost, twice, each time until that is written, if it may be."""
+        for conditions in (GOOD, (ACCEPTED, NOT_FOUND, *GOOD[2:])) * 2:
+            await self.judge.say(policy, conditions)
+            if self._missing and self._missing.resource.endswith("/status"):
+                await asyncio.sleep(0.5)
+                continue
+            wanted = str(conditions[1].status)
+            await until(
+                lambda wanted=wanted: self.judge.condition(policy, "GatewayFound").get("status") == wanted,
+                lambda: self.judge.get(policy),
+            )
 
     def _process(self) -> processes.Process:
         path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{self.name}/token"
