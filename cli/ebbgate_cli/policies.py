@@ -4,17 +4,13 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from ebbgate_bus.contracts import codec, facts, reports
+from ebbgate_bus.contracts import codec, facts, reports, standing
 from ebbgate_bus.contracts.reports import Condition, Truth, Verdict
 
 HEADER = ("NAME", "READY", "GATEWAYS", "EGRESS IPS", "PODS", "PROGRAMMED", "REASON")
-_NAMED_MAX = 3
-"""Gateways and addresses in a cell of the table; more are counted."""
 _NO_VERDICT = Condition(
     type="Accepted", status=Truth.UNKNOWN, reason="NoVerdict", message="no resolver has judged it yet"
 )
-_NEEDED = ("Accepted", "GatewayFound", "EgressIPReady", "Programmed")
-"""In this order: the first that isn't True is why a policy isn't ready."""
 
 
 def verdicts(payloads: Mapping[str, bytes]) -> list[Verdict]:
@@ -48,25 +44,16 @@ def _readable(payloads: Mapping[str, bytes]) -> Iterator[object]:
             continue  # an unreadable verdict is as good as none, and the table says that
 
 
-def hindrance(verdict: Verdict) -> Condition | None:
-    """The first condition that keeps a policy from being ready, or None."""
-    by_type = {condition.type: condition for condition in verdict.conditions}
-    return next(
-        (by_type[each] for each in _NEEDED if each in by_type and by_type[each].status != Truth.TRUE), None
-    )
-
-
 def cells(verdict: Verdict) -> tuple[str, ...]:
     """A line under HEADER."""
-    found = hindrance(verdict)
-    ips = sorted({ip for gateway in verdict.gateways for ip in gateway.egress_ips})
+    found, cells = standing.hindrance(verdict), standing.cells(verdict)
     return (
         verdict.policy,
         "True" if found is None else "Unknown" if found.status == Truth.UNKNOWN else "False",
-        _few([gateway.node for gateway in verdict.gateways]),
-        _few(ips),
+        cells.gateways,
+        cells.egress_ips,
         str(verdict.pods),
-        f"{len(verdict.nodes_programmed)}/{len(verdict.nodes_wanted)}",
+        cells.programmed,
         _reason(verdict, found),
     )
 
@@ -79,18 +66,13 @@ def _reason(verdict: Verdict, found: Condition | None) -> str:
     return f"{conflict.reason}: {conflict.message}" if conflict and lost else "none"
 
 
-def _few(texts: list[str]) -> str:
-    rest = len(texts) - _NAMED_MAX
-    return ",".join(texts[:_NAMED_MAX]) + (f",+{rest}" if rest > 0 else "") or "none"
-
-
 def text(verdict: Verdict) -> str:
     """One policy in full."""
     return "\n".join(_lines(verdict))
 
 
 def _lines(verdict: Verdict) -> Iterator[str]:
-    found = hindrance(verdict)
+    found = standing.hindrance(verdict)
     yield f"policy {verdict.policy}: " + ("ready" if found is None else f"not ready, {found.reason}")
     yield f"  generation {verdict.generation} judged, " + (
         f"generation {verdict.in_force} in force"

@@ -198,3 +198,23 @@ def test_a_lease_that_cannot_be_read_is_taken_after_a_whole_term(body: bytes) ->
     a.read(200, body, 14.0)
     assert isinstance(a.next(14.0, WALL), lease.Read)
     assert isinstance(a.next(15.0, WALL), lease.Write)
+
+
+def test_a_lease_that_can_be_read_and_not_written_is_one_trouble() -> None:
+    server, election = Server(), candidate("a")
+    election.read(*server.answer(lease.Read()), 0.0)
+    election.written(*server.answer(election.next(0.0, WALL)), 0.0)
+    refusal = (403, b'{"message": "cannot update"}')
+    said = [election.written(*refusal, 2.0)]
+    for at in (4.0, 6.0):
+        assert isinstance(election.next(at, WALL), lease.Read)
+        said.append(election.read(*server.answer(lease.Read()), at))
+        assert election.delay_s == TERMS.retry_s
+        assert isinstance(election.next(at, WALL), lease.Write)
+        said.append(election.written(*refusal, at))
+    assert said == [[inputs.Broken(lease.ORIGIN, "403 cannot update")]] * 5
+    other = candidate("b")
+    other.read(*server.answer(lease.Read()), 30.0)
+    other.read(*server.answer(lease.Read()), 60.0)
+    other.written(*server.answer(other.next(60.0, WALL)), 60.0)
+    assert election.read(*server.answer(lease.Read()), 61.0) == [inputs.Recovered(lease.ORIGIN)]

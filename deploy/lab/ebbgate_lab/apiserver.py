@@ -3,7 +3,7 @@
 No kubelet and no controllers: a Pod is an object with a nodeName, and its address is what was patched into
 its status. That is all the watcher ever sees of a real cluster, too. The binaries are those that
 `deploy/lab/components/build` makes, or those that ETCD and KUBE_APISERVER name. Two users: `admin`, and
-`watcher` with the rights that the watcher needs and no others.
+`watcher` with the rights of deploy/rbac.yaml, beside the ServiceAccount that has them there.
 """
 
 import base64
@@ -23,17 +23,11 @@ from ebbgate_lab import apiclient, processes, sources
 READY_WITHIN_S = 60.0
 VERSION = "1.35.4"
 CRD = pathlib.Path(__file__).parents[2] / "crd.yaml"
+RBAC = CRD.with_name("rbac.yaml")
 SERVICE_CIDR = "10.96.0.0/16"
 FIELD_MANAGER = "ebbgate-lab"
 NOT_OURS = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields")
 """Metadata that the server gives; manifests of stories have some of it."""
-
-LEASE_NAMESPACE = "ebbgate"
-WATCHED = (
-    ("", ["pods", "namespaces", "nodes"]),
-    ("cilium.io", ["ciliumegressgatewaypolicies"]),
-    ("networking.k8s.io", ["servicecidrs"]),
-)
 
 PLURALS = {
     "CustomResourceDefinition": "customresourcedefinitions",
@@ -281,26 +275,13 @@ def free_ports() -> tuple[int, int, int]:
 
 
 def _rbac() -> list[dict[str, Any]]:
-    api, name = "rbac.authorization.k8s.io", "ebbgate-watcher"
-    rules = [
-        {"apiGroups": [group], "resources": kinds, "verbs": ["list", "watch"]} for group, kinds in WATCHED
-    ]
-    role = {"apiGroup": api, "kind": "ClusterRole", "name": name}
-    user = {"apiGroup": api, "kind": "User", "name": "watcher"}
-    head = {"apiVersion": f"{api}/v1", "metadata": {"name": name}}
-    inside = {"apiVersion": f"{api}/v1", "metadata": {"name": name, "namespace": LEASE_NAMESPACE}}
-    return [
-        head | {"kind": "ClusterRole", "rules": rules},
-        head | {"kind": "ClusterRoleBinding", "roleRef": role, "subjects": [user]},
-        inside | {"kind": "Role", "rules": _lease_rules(name)},
-        inside | {"kind": "RoleBinding", "roleRef": role | {"kind": "Role"}, "subjects": [user]},
-    ]
-
-
-def _lease_rules(name: str) -> list[dict[str, Any]]:
-    leases = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"]}
-    # What isn't there yet has no name that a rule could go by.
-    return [leases | {"verbs": ["get", "update"], "resourceNames": [name]}, leases | {"verbs": ["create"]}]
+    """That of deploy/, for the user `watcher`, too."""
+    manifests = list(yaml.safe_load_all(RBAC.read_text()))
+    for each in manifests:
+        if "subjects" in each:
+            user = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "watcher"}
+            each["subjects"].append(user)
+    return manifests
 
 
 def _private_key() -> str:

@@ -22,6 +22,8 @@ from ebbgate_watcher.io import bus, directory, leadership, sources, tally
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
+    from ebbgate_watcher.io import outcomes
+
 INBOX_LIMIT = 256
 """Deliveries waiting; beyond it sources wait, and the API server keeps the rest."""
 STEP_LIMIT = 256
@@ -156,7 +158,7 @@ class _Report:
 
 async def main(chosen: settings.Settings) -> None:
     inbox, counts = _Inbox(), tally.Tally()
-    source, lead = _outside(chosen, counts, inbox.stir)
+    source, lead, outcome = _outside(chosen, counts, inbox.stir)
     report = _Report(counts, lead)
     async with asyncio.TaskGroup() as tasks:
         if chosen.health:
@@ -172,13 +174,28 @@ async def main(chosen: settings.Settings) -> None:
             async with asyncio.TaskGroup() as work:
                 work.create_task(report.watcher.turn())
                 work.create_task(lead.run(inbox.note))
-                work.create_task(source.run(inbox.deliver))
+                work.create_task(source.run(_both(outcome, inbox)))
                 work.create_task(bus.follow_node_networks(nats, inbox.deliver))
                 work.create_task(bus.follow_status(nats, inbox.deliver))
+                if outcome:
+                    work.create_task(bus.follow_verdicts(nats, outcome.hear))
+                    work.create_task(outcome.run(inbox.note))
                 work.create_task(service.keep_beating(nats, service="watcher", name=chosen.name))
         finally:
             await lead.release()  # only now: nothing is published any more
             await nats.close()
+
+
+def _both(outcome: "outcomes.Outcomes | None", inbox: _Inbox) -> sources.Deliver:
+    """What the source says goes into facts, and is compared with verdicts."""
+    if outcome is None:
+        return inbox.deliver
+
+    async def deliver(arrived: Sequence[inputs.Input]) -> None:
+        await outcome.hear(arrived)
+        await inbox.deliver(arrived)
+
+    return deliver
 
 
 def _heed_interruptions(nats: connection.Bus, facts: bus.Facts, inbox: _Inbox) -> None:
@@ -192,19 +209,20 @@ def _heed_interruptions(nats: connection.Bus, facts: bus.Facts, inbox: _Inbox) -
 
 def _outside(
     chosen: settings.Settings, counts: tally.Tally, changed: Callable[[], None]
-) -> tuple[sources.Source, leadership.Leadership]:
+) -> tuple[sources.Source, leadership.Leadership, "outcomes.Outcomes | None"]:
+    """A directory has no status and no Events: `ebbgate policies` shows what became of its policies."""
     if chosen.source == "directory":
-        return directory.Directory(chosen.path, node_networks=chosen.node_networks), leadership.Alone()
+        manifests_ = directory.Directory(chosen.path, node_networks=chosen.node_networks)
+        return manifests_, leadership.Alone(), None
     # Imported only where it is used: the official client takes 0.4 s and 45 MB.
-    from ebbgate_watcher.io import api, election, kubernetes
+    from ebbgate_watcher.io import api, election, kubernetes, outcomes
 
     access = api.Access(chosen.kubeconfig)
-    source = kubernetes.Kubernetes(access, counts)
-    if chosen.lease is None:
-        return source, leadership.Alone()
-    return source, election.Elected(
-        api.Api(access), chosen.lease, chosen.terms, me=chosen.name, changed=changed
-    )
+    lead: leadership.Leadership = leadership.Alone()
+    if chosen.lease:
+        lead = election.Elected(api.Api(access), chosen.lease, chosen.terms, me=chosen.name, changed=changed)
+    outcome = outcomes.Outcomes(api.Api(access), lead, counts, me=chosen.name)
+    return kubernetes.Kubernetes(access, counts), lead, outcome
 
 
 if __name__ == "__main__":

@@ -68,8 +68,8 @@ class Overtaken(msgspec.Struct, frozen=True, gc=False):
 
 
 class Reported(msgspec.Struct, frozen=True, gc=False):
-    """What nodes say of themselves. `kind`: of the subjects (`fact.nodenetwork`, `status`). `replaced`: these
-    are all there are.
+    """What others say on the bus: nodes of themselves, the resolver of policies. `kind`: of the subjects
+    (`fact.nodenetwork`, `status`, `verdict`). `replaced`: these are all there are.
     """
 
     kind: str

@@ -71,6 +71,7 @@ class Election:
         self._seen: _Seen | None = None  # None: to be read
         self._last: _Seen | None = None
         self._absent = False
+        self._refusal = ""  # why it can be read, and not written
         self._renewed_at: float | None = None
         self.delay_s = 0.0
 
@@ -113,7 +114,11 @@ class Election:
             return self._troubled(f"{status} {course.reason_of(body)}")
         self._absent = False
         self._see(body, now)
-        self.delay_s = 0.0 if self._seen and self._is_free(self._seen, now) else self._terms.retry_s
+        is_ours_to_take = self._seen is not None and self._is_free(self._seen, now)
+        self.delay_s = 0.0 if is_ours_to_take and not self._refusal else self._terms.retry_s
+        if is_ours_to_take and self._refusal:
+            return [inputs.Broken(ORIGIN, self._refusal)]  # reading it isn't what it takes
+        self._refusal = ""
         return [inputs.Recovered(ORIGIN)]
 
     def written(self, status: int, body: bytes, now: float) -> list[inputs.Input]:
@@ -122,12 +127,13 @@ class Election:
         self.delay_s = self._terms.retry_s
         if status in (200, 201):
             self._see(body, now)
-            self._renewed_at = now
+            self._renewed_at, self._refusal = now, ""
             return [inputs.Recovered(ORIGIN)]
         self._seen = None  # whatever happened, what it is now has to be read
         if status == CONFLICT or (status == MISSING and not created):
             return []
-        return self._troubled(f"{status} {course.reason_of(body)}")
+        self._refusal = f"{status} {course.reason_of(body)}"
+        return self._troubled(self._refusal)
 
     def lost(self, reason: str) -> list[inputs.Input]:
         """No answer. It may have been renewed nevertheless, which the next Read tells."""

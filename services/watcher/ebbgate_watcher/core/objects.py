@@ -26,7 +26,7 @@ MAX_DEPTH = 100
 class Observed(msgspec.Struct, frozen=True, gc=False):
     """An object that is a fact, as the bytes it is on the bus: this is how 150,000 pods are held. `kind`: the
     fact's ("pod", "policy", …). `uid`: that of the fact where it has one, so never empty. `warnings`: one
-    clause for each thing that was left out.
+    clause for each thing that was left out. `status`: JSON, of policies: no fact, but what we have written.
     """
 
     subject: str
@@ -35,6 +35,7 @@ class Observed(msgspec.Struct, frozen=True, gc=False):
     uid: str
     resource_version: str = ""
     warnings: tuple[str, ...] = ()
+    status: bytes = b""
 
     @property
     def fact(self) -> facts.Fact:
@@ -119,7 +120,8 @@ def _read(kind: _Kind, raw: bytes | msgspec.Raw) -> Observed | Unusable:
         payload = _payload(kind.build(head, shape, notes))
     except ValueError as error:
         return Unusable(subject, kind.fact, _display_name(raw), str(error), version)
-    return Observed(subject, payload, kind.fact, head.uid, version, tuple(notes))
+    status = bytes(shape.status) if isinstance(shape, shapes.Policy) else b""
+    return Observed(subject, payload, kind.fact, head.uid, version, tuple(notes), status)
 
 
 def _payload(fact: facts.Fact) -> bytes:

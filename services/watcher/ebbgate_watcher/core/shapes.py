@@ -99,6 +99,7 @@ class Node(Object):
 
 class Policy(Object):
     spec: msgspec.Raw = NOTHING
+    status: msgspec.Raw = NOTHING
 
 
 class ServiceCidrSpec(Shape):

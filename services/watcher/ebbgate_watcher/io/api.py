@@ -30,6 +30,8 @@ LOAD_S = 60.0
 UNAUTHORISED = 401
 FAILURES = (aiohttp.ClientError, OSError, config.ConfigException)
 """What a request may raise: nobody is there, or what says how to get there can't be used."""
+Answer = contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]
+"""To a request, once entered."""
 
 
 class Access:
@@ -147,6 +149,12 @@ def _keep_alive(response: aiohttp.ClientResponse) -> None:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in KEEP_ALIVE.items():
             opened.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def patience_s(response: aiohttp.ClientResponse) -> float:
+    """Retry-After, where the server says it in seconds."""
+    text = response.headers.get("Retry-After", "")
+    return float(text) if text.isdecimal() else 0.0
 
 
 def text_of(error: BaseException) -> str:

@@ -16,6 +16,7 @@ from ebbgate_watcher.io import sources, tally
 
 NODE_NETWORKS = f"{subjects.ROOT}.fact.nodenetwork.>"
 STATUS = f"{subjects.ROOT}.status.>"
+VERDICTS = f"{subjects.ROOT}.verdict.>"
 FEW = 8
 """So many facts go one after the other: 0.1 ms each, where a batch takes 3.6 ms on a single server."""
 LOSSES = (revision.Fenced, revision.Unanswered)
@@ -30,6 +31,10 @@ async def follow_node_networks(bus: connection.Bus, deliver: sources.Deliver) ->
 
 async def follow_status(bus: connection.Bus, deliver: sources.Deliver) -> None:
     await _follow(bus, streams.STATUS, STATUS, "status", deliver)
+
+
+async def follow_verdicts(bus: connection.Bus, deliver: sources.Deliver) -> None:
+    await _follow(bus, streams.STATUS, VERDICTS, "verdict", deliver)
 
 
 async def _follow(

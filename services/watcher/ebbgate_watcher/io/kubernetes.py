@@ -76,7 +76,7 @@ class _Kind:
             await deliver(self._course.refused(response.status, "Unauthorized"))
         elif response.status != 200:
             reason = course.reason_of(await response.read())
-            await deliver(self._course.refused(response.status, reason, _patience_s(response)))
+            await deliver(self._course.refused(response.status, reason, api.patience_s(response)))
         elif isinstance(self._course.next, course.List):
             body = await response.read()
             said = self._course.take_page(body, time.time_ns())
@@ -97,7 +97,7 @@ class _Kind:
                     return
         await deliver(self._course.ended(time.monotonic() - began))
 
-    def _request(self) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
+    def _request(self) -> api.Answer:
         path = f"{PATHS[self._kind]}?{_query(self._course.next)}"
         return self._api.request("GET", path, accept=self._accept(), silence_s=QUIET_S)
 
@@ -120,9 +120,3 @@ def _query(wanted: course.Stream | course.List | course.Watch) -> str:
     if isinstance(wanted, course.Stream):
         return urlencode(fields | {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"})
     return urlencode(fields | {"resourceVersion": wanted.resource_version})
-
-
-def _patience_s(response: aiohttp.ClientResponse) -> float:
-    """Retry-After, where the server says it in seconds."""
-    text = response.headers.get("Retry-After", "")
-    return float(text) if text.isdecimal() else 0.0

@@ -30,6 +30,12 @@ def collect(
     published = CounterMetricFamily("ebbgate_watcher_published", "Messages stored and acknowledged")
     published.add_metric((), counts.published)
     yield published
+    requests = CounterMetricFamily(
+        "ebbgate_watcher_api_writes", "Statuses and Events sent, by the answer", labels=("what", "code")
+    )
+    for (what, code), value in sorted(counts.requests.items()):
+        requests.add_metric((what, str(code)), value)
+    yield requests
     yield _lags(counts)
 
 

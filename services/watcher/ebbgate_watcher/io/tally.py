@@ -50,6 +50,11 @@ class Tally:
     def __init__(self) -> None:
         self.kinds: dict[str, Kind] = {}
         self.published = 0
+        self.requests: Counter[tuple[str, int]] = Counter()
+
+    def sent(self, what: str, status: int) -> None:
+        """`what`: status, event, discovery. `status`: HTTP's."""
+        self.requests[what, status] += 1
 
     def kind(self, name: str) -> Kind:
         return self.kinds.setdefault(name, Kind())
