@@ -1,6 +1,7 @@
 """The engine: gates, removals, slots, times, bad messages. Each test is a small history."""
 
 import msgspec
+import pytest
 
 from ebbgate_bus.contracts import codec, facts, reports, rows, subjects
 from ebbgate_bus.contracts.envelope import SEEN, TRACEPARENT, TTL, Stored
@@ -13,9 +14,10 @@ SRC = objects.node("src", "10.0.0.2")
 NET = objects.network("gw", "10.0.0.1/24", "10.0.0.9/24")
 POD = objects.pod("a", "src", "10.1.0.1")
 POLICY = objects.policy("p", "0.0.0.0/0")
-OTHER_IP = objects.policy(
-    "p", "0.0.0.0/0", egressGateway={"nodeSelector": {"matchLabels": {"gw": "yes"}}, "egressIP": "10.0.0.9"}
-)
+TO_OTHER_IP = {"nodeSelector": {"matchLabels": {"gw": "yes"}}, "egressIP": "10.0.0.9"}
+LABELLED = {"podSelector": {"matchExpressions": [{"key": "team", "operator": "DoesNotExist"}]}}
+"""Chooses POD by other words than POLICY does."""
+OTHER_IP = objects.policy("p", "0.0.0.0/0", egressGateway=TO_OTHER_IP)
 
 
 def _slots(resolver: engine.Resolver) -> set[int]:
@@ -76,6 +78,46 @@ def test_a_changed_path_keeps_the_old_one_until_the_gateway_has_the_new() -> Non
     _report(resolver, "gw")
     objects.step(resolver)
     assert objects.egress_of(resolver)["gw", _slots(resolver).pop()] == "10.0.0.9"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        objects.policy("p", "0.0.0.0/0", "20.0.0.0/8", egressGateway=TO_OTHER_IP),
+        objects.policy("p", "0.0.0.0/0", excludedCIDRs=["20.0.0.0/8"], egressGateway=TO_OTHER_IP),
+        objects.policy("p", "0.0.0.0/0", selectors=[LABELLED], egressGateway=TO_OTHER_IP),
+    ],
+    ids=["destinations", "exclusions", "selectors"],
+)
+def test_an_old_path_does_not_stay_for_traffic_that_it_was_not_for(changed: facts.Policy) -> None:
+    """What is new in the policy never meant to leave by the old egress IP."""
+    resolver = _open()
+    resolver.fold([objects.stored(changed)])
+    objects.step(resolver)
+    assert _slots(resolver) == {rows.NO_SLOT}
+    _report(resolver, "gw")
+    objects.step(resolver)
+    assert objects.egress_of(resolver)["gw", _slots(resolver).pop()] == "10.0.0.9"
+
+
+def test_what_changes_while_an_old_path_stays_does_not_get_it_either() -> None:
+    resolver = _open()
+    resolver.fold([objects.stored(OTHER_IP)])
+    objects.step(resolver)
+    assert rows.NO_SLOT not in _slots(resolver)
+    resolver.fold([objects.stored(objects.policy("p", "20.0.0.0/8", egressGateway=TO_OTHER_IP))])
+    objects.step(resolver)
+    assert _slots(resolver) == {rows.NO_SLOT}
+
+
+def test_other_traffic_by_the_same_path_needs_no_new_report() -> None:
+    """A gateway that hasn't reported, as after a loss of the stream, still has what it had."""
+    resolver = _open()
+    before = _slots(resolver)
+    changed = objects.policy("p", "0.0.0.0/0", "20.0.0.0/8")
+    resolver.fold([objects.stored(reports.Applied(node="gw")), objects.stored(changed)])
+    objects.step(resolver)
+    assert _slots(resolver) == before
 
 
 def test_an_old_path_does_not_outlive_its_address_or_its_node() -> None:

@@ -126,7 +126,7 @@ def test_an_old_path_to_a_node_that_is_not_alone_at_its_address_does_not_stand()
     at_old = gate.Gate(known, {("old", 16): rows.Egress(egress_ip="192.0.2.1", interface="eth0")})
     before = rows.Paths(paths=(rows.Path("old", "10.0.0.1", 16),), buckets=(0,) * rows.BUCKETS)
     aims = [gate.Aim("new", "10.0.0.2", 17, "192.0.2.2")] * rows.BUCKETS
-    assert gate.paths(at_old, aims, before)[0] == before
+    assert gate.paths(at_old, aims, gate.Old(before, same_traffic=True))[0] == before
     known.fold(subjects.fact("node", "twin"), objects.node("twin", "10.0.0.1"))
-    (path,) = gate.paths(at_old, aims, before)[0].paths
+    (path,) = gate.paths(at_old, aims, gate.Old(before, same_traffic=True))[0].paths
     assert path == rows.Path("new", "10.0.0.2", rows.NO_SLOT)

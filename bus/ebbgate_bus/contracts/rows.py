@@ -65,12 +65,14 @@ class Group(Message, frozen=True):
     """The gateways that share a policy's traffic, per family; a family without destinations is absent.
 
     `awaiting`: nodes whose Applied doesn't show the slot yet; until it does the old path, or none, stays.
+    `traffic`: hash of what the policy chooses, pods and destinations: an old path stays for the same only.
     """
 
     policy: str
     ipv4: Paths | None = None
     ipv6: Paths | None = None
     awaiting: tuple[str, ...] = ()
+    traffic: str = ""
 
 
 class Peer(Message, frozen=True):

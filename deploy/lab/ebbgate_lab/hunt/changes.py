@@ -73,6 +73,9 @@ def _policy(dice: random.Random, state: State, number: int) -> Change:
         return _set(f"policy {name} comes", "policies", name, _any_policy(dice, state, number))
     if dice.random() < 0.2:
         return _set(f"policy {name} goes", "policies", name, None)
+    if dice.random() < 0.25:
+        whole = _any_policy(dice, state, policy.number)
+        return _set(f"policy {name}: all of it, {whole}", "policies", name, whole)
     part, value = dice.choice(
         (
             ("destinations", _any_destinations(dice)),

@@ -2,8 +2,10 @@
 
 Leg: a part of Inventory → Rows. Compares slot and egress IP as the gateway's Applied shows them, never
 revisions: a revision says what was asked for, the report what is there. Until then an old path stays, as long
-as it leads to where it always did; without one the traffic is dropped. It must never answer with a path whose
-egress row isn't wanted or held: the packet would reach a gateway that doesn't know its slot.
+as it leads to where it always did, and for the traffic that it was for: if a policy gets another gateway and
+another destination at once, nobody meant that destination to see the old egress IP. Without an old path the
+traffic is dropped. It must never answer with a path whose egress row isn't wanted or held: the packet would
+reach a gateway that doesn't know its slot.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,11 +31,16 @@ class Gate(msgspec.Struct, frozen=True):
     held: Mapping[slots.Place, rows.Egress]
 
 
-def paths(
-    gate: Gate, aims: Sequence[Aim | None], old: rows.Paths | None
-) -> tuple[rows.Paths, frozenset[str]]:
+class Old(msgspec.Struct, frozen=True):
+    """Paths of one family as PLAN holds them. `same_traffic`: they are for what the policy chooses now."""
+
+    paths: rows.Paths
+    same_traffic: bool
+
+
+def paths(gate: Gate, aims: Sequence[Aim | None], old: Old | None) -> tuple[rows.Paths, frozenset[str]]:
     """For one family: bucket → path, and the nodes that are awaited. `aims`: one for each bucket."""
-    wanted = [_path(gate, aim, _of_bucket(old, bucket)) for bucket, aim in enumerate(aims)]
+    wanted = [_path(gate, aim, _usable(old, bucket, aim)) for bucket, aim in enumerate(aims)]
     distinct = sorted({path for path in wanted if path}, key=lambda path: (path.node, path.slot))
     index = {path: i for i, path in enumerate(distinct)}
     buckets = tuple(index[path] if path else rows.NO_PATH for path in wanted)
@@ -84,8 +91,23 @@ def _standing(gate: Gate, old: rows.Path | None) -> rows.Path | None:
     return rows.Path(old.node, gateway_ip, old.slot) if has_ip and gateway_ip else None
 
 
-def _of_bucket(old: rows.Paths | None, bucket: int) -> rows.Path | None:
-    if old is None or not 0 <= bucket < len(old.buckets):
+def _usable(old: Old | None, bucket: int, aim: Aim | None) -> rows.Path | None:
+    """
+    | old path | traffic | it leads to the aim | usable |
+    |---|---|---|---|
+    | none | - | - | none |
+    | found | the same | - | the old one |
+    | found | another | yes | the old one |
+    | found | another | no | none |
+    """
+    path = _of_bucket(old.paths, bucket) if old else None
+    if old is None or path is None or aim is None:
         return None
-    i = old.buckets[bucket]
-    return old.paths[i] if 0 <= i < len(old.paths) else None
+    return path if old.same_traffic or _is_to(path, aim) else None
+
+
+def _of_bucket(paths_: rows.Paths, bucket: int) -> rows.Path | None:
+    if not 0 <= bucket < len(paths_.buckets):
+        return None
+    i = paths_.buckets[bucket]
+    return paths_.paths[i] if 0 <= i < len(paths_.paths) else None

@@ -58,15 +58,21 @@ def group_row(policy: policies.Policy, found: tuple[gateways.Gateway, ...], stan
     awaiting: set[str] = set()
     for family in policy.families:
         aims = {key: _aim(gateway, family, standing) for key, gateway in by_key.items()}
-        old_paths = (old.ipv4 if family == addresses.FAMILIES[0] else old.ipv6) if old else None
-        by_family[family], awaited = gate.paths(standing.gate, [aims.get(key) for key in shared], old_paths)
+        before = _old(old, family, policy.traffic)
+        by_family[family], awaited = gate.paths(standing.gate, [aims.get(key) for key in shared], before)
         awaiting |= awaited
     return rows.Group(
         policy=policy.name,
         ipv4=by_family.get("ipv4"),
         ipv6=by_family.get("ipv6"),
         awaiting=tuple(sorted(awaiting)),
+        traffic=policy.traffic,
     )
+
+
+def _old(row: rows.Group | None, family: str, traffic: str) -> gate.Old | None:
+    paths = (row.ipv4 if family == addresses.FAMILIES[0] else row.ipv6) if row else None
+    return gate.Old(paths, row.traffic == traffic) if row and paths else None
 
 
 def _aim(gateway: gateways.Gateway, family: str, standing: Standing) -> gate.Aim:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from ebbgate_bus.contracts import facts, rows, subjects
+from ebbgate_bus.contracts import digests, facts, rows, subjects
 from ebbgate_resolver.core import addresses, answers
 from ebbgate_resolver.core.rules import selectors
 
@@ -38,7 +38,9 @@ class GatewayChoice(msgspec.Struct, frozen=True):
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """CIDRs are in network form, sorted, without doubles. Exclusions outside all destinations are gone."""
+    """CIDRs are in network form, sorted, without doubles. Exclusions outside all destinations are gone.
+    `traffic`: hash of rules, destinations and exclusions.
+    """
 
     name: str
     uid: str
@@ -47,6 +49,7 @@ class Policy(msgspec.Struct, frozen=True):
     destinations: tuple[str, ...]
     excluded: tuple[str, ...]
     gateways: tuple[GatewayChoice, ...]
+    traffic: str
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -98,18 +101,25 @@ def parse(source: facts.Policy | rows.PolicyInForce, name: str) -> Policy | answ
     try:
         spec = _required(_decode(_spec, bytes(source.spec), "spec"))
         _check_uid(source.uid)
-        destinations = _destinations(spec)
+        rules, destinations = _rules(spec), _destinations(spec)
+        excluded = _excluded(spec, destinations)
         return Policy(
             name=name,
             uid=source.uid,
             created=source.created,
-            rules=_rules(spec),
+            rules=rules,
             destinations=destinations,
-            excluded=_excluded(spec, destinations),
+            excluded=excluded,
             gateways=_gateways(spec),
+            traffic=_hash(rules, destinations, excluded),
         )
     except answers.Refusal as refusal:
         return refusal.rejected
+
+
+def _hash(rules: tuple[Rule, ...], *cidrs: tuple[str, ...]) -> str:
+    # "deterministic" puts the values of a selector, a set, in order.
+    return digests.short_hash(msgspec.json.encode((rules, cidrs), order="deterministic").decode())
 
 
 def _required(spec: _Spec | None) -> _Spec:
