@@ -1,17 +1,23 @@
 """The Kubernetes source alone, where a whole watcher would need minutes: silence, renewed credentials."""
 
+import asyncio
 import os
 import pathlib
 import signal
+import time
 
 import pytest
 
 from ebbgate_lab import apiserver
+from ebbgate_lab.cluster.kubectl import Kubectl
 from ebbgate_watcher.core import inputs
+from ebbgate_watcher.core.course import PAGE_SIZE
 from ebbgate_watcher.io import api as requests
 from ebbgate_watcher.io import kubernetes
 
-from .heard import broken, following, listed, recovered, saying, seen
+from . import proxy
+from .crowd import Crowd
+from .heard import WITHIN_S, broken, following, listed, recovered, saying, seen
 
 # Python 3.11 aborts TLS connections one turn of the loop after their session was closed; a test that ends in
 # that turn leaves the socket to the garbage collector, which says so. A service's loop goes on until they
@@ -55,6 +61,43 @@ async def test_a_server_without_streams_is_asked_for_pages(tmp_path: pathlib.Pat
             await heard.until(seen("later"))
     finally:
         api.stop()
+
+
+async def test_a_list_whose_continuation_expires_is_begun_anew(tmp_path: pathlib.Path) -> None:
+    """The first page comes slowly, and meanwhile etcd forgets the version that it is of."""
+    flags = {"feature-gates": "WatchList=false,ListFromCacheSnapshot=false"}
+    api = apiserver.ApiServer(tmp_path / "older", flags=flags)
+    try:
+        api.start()
+        await asyncio.to_thread(Crowd(api, 13).create, PAGE_SIZE + 100)
+        slowly = proxy.Habits(piece=16 * 1024, pause_s=0.1)
+        async with (
+            proxy.before(api, slowly, seed=7) as between,
+            following(proxy.kubeconfig(api, between, tmp_path)) as heard,
+        ):
+            async with asyncio.timeout(WITHIN_S):
+                while not await asyncio.to_thread(_forget, api):
+                    pass
+            between.habits.pause_s = 0.0
+            await heard.until(lambda each: isinstance(each, inputs.Listed) and each.kind == "pod")
+            (pods,) = [
+                each for each in heard.inputs if isinstance(each, inputs.Listed) and each.kind == "pod"
+            ]
+            assert len(pods.objects) == PAGE_SIZE + 100
+            assert not [each for each in heard.inputs if broken(each)]
+    finally:
+        api.stop()
+
+
+def _forget(api: apiserver.ApiServer) -> bool:
+    """Have etcd forget all versions but the newest; whether somebody has asked for a forgotten one."""
+    api.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"n{time.monotonic_ns()}"}})
+    api.compact()
+    lines = Kubectl(api.kubeconfig("admin"), "").call("get", "--raw", "/metrics").splitlines()
+    return any(
+        line.startswith("apiserver_request_total") and 'code="410"' in line and 'resource="pods"' in line
+        for line in lines
+    )
 
 
 async def test_a_quiet_watch_is_begun_anew_without_a_word(
