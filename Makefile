@@ -9,7 +9,7 @@ HUNTS ?= 3
 HUNT_S ?= 600
 
 .PHONY: help setup demo down cluster cluster-down test check lint unit soak soak-kernel
-.PHONY: bench bench-resolver bench-watcher bench-datapath bpf lock clean
+.PHONY: bench bench-resolver bench-watcher bench-datapath bpf lock reference clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -72,6 +72,9 @@ bpf: build/bpf/ebbgate.bpf.o ## the BPF object
 .PHONY: components
 components: ## Kubernetes and etcd from Go modules, once
 	deploy/lab/components/build
+
+reference: setup ## write docs/bus.md and the schemas beside it anew from the contracts
+	$(BIN)/python -m ebbgate_bus.reference docs
 
 lock: ## write requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile -q pyproject.toml --group dev --generate-hashes --no-emit-index-url --python-version 3.11 \

@@ -1,5 +1,5 @@
-"""What an operator sees of a policy with kubectl alone, while pods visit nginx: that it works, that its gateway
-is lost, and that it works again.
+"""What an operator sees of a policy with kubectl alone, while pods visit nginx: that it works, that its
+gateway is lost, and that it works again.
 """
 
 import pytest

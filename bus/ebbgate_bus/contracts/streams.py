@@ -1,7 +1,8 @@
-"""The streams, as data. They are the state: each keeps the last message of every subject.
+"""The streams, as data. Three are the state: each keeps the last message of every subject.
 
 `republish` sends each stored message on to `ebbgate.v1.live.…`, which is what programmers and taps follow: a
-plain subscription to the subjects themselves would also see what the stream then refuses.
+plain subscription to the subjects themselves would also see what the stream then refuses. JOURNAL keeps what
+was said there for a while, in order, so that a tap can tell what has just happened; nobody depends on it.
 """
 
 import msgspec
@@ -25,7 +26,21 @@ PLAN = Stream("PLAN", (f"{subjects.ROOT}.plan.>",))
 STATUS = Stream(
     "STATUS", (f"{subjects.ROOT}.status.>", f"{subjects.ROOT}.verdict.>", f"{subjects.ROOT}.stats.>")
 )
-STREAMS = (FACT, PLAN, STATUS)
+STATE = (FACT, PLAN, STATUS)
+JOURNAL = Stream(
+    "JOURNAL", tuple(f"{subjects.LIVE}.{kind}.>" for kind in ("fact", "synced", "plan", "status", "verdict"))
+)
+"""Without counters of traffic: they would push out what somebody may look for."""
+JOURNAL_S, JOURNAL_BYTES = 3600, 256 * 1024 * 1024
+STREAMS = (*STATE, JOURNAL)
+
+
+def of(subject: str) -> Stream | None:
+    """Where a message of `subject` is stored."""
+    for stream in STREAMS:
+        if any(subject.startswith(pattern.removesuffix(">")) for pattern in stream.subjects):
+            return stream
+    return None
 
 
 def api_config(stream: Stream, *, replicas: int = 1) -> dict[str, object]:
@@ -36,14 +51,19 @@ def api_config(stream: Stream, *, replicas: int = 1) -> dict[str, object]:
         "storage": "file",
         "retention": "limits",
         "discard": "old",
-        "max_msgs_per_subject": 1,
         "num_replicas": replicas,
         "allow_direct": True,
         "allow_msg_ttl": True,
-        "allow_atomic": True,
         "allow_rollup_hdrs": False,
         "duplicate_window": 1_000_000_000,
-        "republish": {"src": f"{subjects.ROOT}.>", "dest": f"{subjects.LIVE}.>"},
         "consumer_limits": {},
         "max_consumers": 100_000,
-    }
+    } | (_STATE if stream in STATE else _JOURNAL)
+
+
+_STATE: dict[str, object] = {
+    "max_msgs_per_subject": 1,
+    "allow_atomic": True,
+    "republish": {"src": f"{subjects.ROOT}.>", "dest": f"{subjects.LIVE}.>"},
+}
+_JOURNAL: dict[str, object] = {"max_age": JOURNAL_S * 1_000_000_000, "max_bytes": JOURNAL_BYTES}

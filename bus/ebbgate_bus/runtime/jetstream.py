@@ -15,7 +15,8 @@ from ebbgate_bus.contracts import streams
 from ebbgate_bus.runtime import connection
 
 RETRY_S = 0.5
-NEEDED = ("allow_msg_ttl", "allow_atomic", "republish")
+FEATURES = ("allow_msg_ttl", "allow_atomic", "republish")
+"""Those of the configuration that old servers don't know."""
 NOT_FOUND = 10059
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ async def _ensure(bus: connection.Bus, config: dict[str, object]) -> None:
             fields = {"stream": config["name"], "reason": str(error) or repr(error)}
             log.warning("stream.refused", extra={"fields": fields})
             await asyncio.sleep(RETRY_S)
-    missing = [feature for feature in NEEDED if not answer["config"].get(feature)]
+    missing = [name for name in FEATURES if config.get(name) and not answer["config"].get(name)]
     if missing:
         raise ServerTooOld(f"nats-server ignored {', '.join(missing)}; 2.12 or newer is needed")
 

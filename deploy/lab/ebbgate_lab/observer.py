@@ -16,12 +16,12 @@ class Observer:
 
     def __init__(self, bus: connection.Bus) -> None:
         self._bus = bus
-        self._held: dict[str, dict[str, Message]] = {stream.name: {} for stream in streams.STREAMS}
+        self._held: dict[str, dict[str, Message]] = {stream.name: {} for stream in streams.STATE}
         self._changed = asyncio.Condition()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._follow(stream)) for stream in streams.STREAMS]
+        self._tasks = [asyncio.create_task(self._follow(stream)) for stream in streams.STATE]
 
     def stop(self) -> None:
         for task in self._tasks:
