@@ -1,73 +1,128 @@
-"""One readable line for each message of the bus: what `ebbgate tap` prints. Pure."""
+"""One readable line for each message of the bus: when, what it is about, what changed, and why. Pure."""
 
 import json
+from typing import Any
 
 import msgspec
+from rich.text import Text
 
 from ebbgate_bus.contracts import codec, envelope, facts, reports, rows, subjects
 from ebbgate_bus.contracts.envelope import Stored
 from ebbgate_bus.contracts.message import Message
+from ebbgate_cli import happenings
+from ebbgate_cli.happenings import Happening
+
+STORED_AT = "Nats-Time-Stamp"
+_COLOURS = {"fact": "cyan", "plan": "blue", "status": "green", "verdict": "magenta"}
+_VALUE_MAX = 60
+"""Characters of a value in a line; `-o json` has all of it."""
 
 
-def of_message(message: Stored) -> str:
-    """`HH:MM:SS.mmm KIND what it is about: what it says`; a message that can't be read says so."""
-    subject = subjects.stored(message.subject)
-    name = subjects.parse(subject)
-    kind = name.kind if name else "unknown"
-    about = "/".join(part for part in ((name.node, *name.ids) if name else (subject,)) if part)
-    return f"{_clock(message)}  {kind:<16} {about:<40} {_text(subject, message.payload)}".rstrip()
+def of_happening(happening: Happening) -> Text:
+    """`HH:MM:SS.mmm  KIND  WHOM  what it says  ← what began it`."""
+    kind = happening.name.kind if happening.name else "unknown"
+    line = Text(f"{_clock(happening.message)}  ", style="dim")
+    line.append(f"{kind:<16} ", style=_COLOURS.get(kind.partition(".")[0], "default"))
+    line.append(f"{_about(happening.name) or happening.subject:<28} ", style="bold")
+    line.append(_text(happening), style="red" if happening.trouble else "default")
+    if happening.cause:
+        line.append(f"  ← {_named(happening.cause)}", style="dim")
+    line.rstrip()
+    return line
 
 
-def as_json(message: Stored) -> str:
-    """One JSON object on one line: subject, sequence, seen, trace and the payload as it is."""
-    subject = subjects.stored(message.subject)
-    try:
-        payload = json.loads(message.payload) if message.payload else None
-    except ValueError:
-        payload = message.payload.decode(errors="replace")
+def as_json(happening: Happening) -> str:
+    """One JSON object on one line."""
+    message = happening.message
     return json.dumps(
         {
-            "subject": subject,
+            "subject": happening.subject,
             "sequence": message.sequence,
-            "time": message.headers.get("Nats-Time-Stamp", ""),
+            "time": message.headers.get(STORED_AT, ""),
             "seen": message.headers.get(envelope.SEEN, ""),
             "trace": envelope.trace_id(message.headers),
-            "payload": payload,
+            "cause": happening.cause,
+            "changes": {
+                field: {"before": before, "now": now}
+                for field, (before, now) in happenings.changes(happening).items()
+            },
+            "payload": _payload(message.payload),
         }
     )
 
 
-def _clock(message: Stored) -> str:
-    """The time of day at which the server stored it, to the millisecond."""
-    return message.headers.get("Nats-Time-Stamp", "T").partition("T")[2][:12].ljust(12)
-
-
-def _text(subject: str, payload: bytes) -> str:
+def _payload(payload: bytes) -> object:
     try:
-        decoded = codec.decode(subject, payload)
-    except codec.Undecodable as error:
-        return f"unreadable: {error}"
-    return "gone" if isinstance(decoded, facts.Gone) else _says(decoded)
+        return json.loads(payload) if payload else None
+    except ValueError:
+        return payload.decode(errors="replace")
+
+
+def _clock(message: Stored) -> str:
+    """The time of day at which the server stored it, to the millisecond, in UTC."""
+    return message.headers.get(STORED_AT, "T").partition("T")[2][:12].ljust(12)
+
+
+def _about(name: subjects.Name | None) -> str:
+    return "/".join(part for part in ((name.node, *name.ids) if name else ()) if part)
+
+
+def _named(subject: str) -> str:
+    """`pod default/a`: of what began it."""
+    name = subjects.parse(subject)
+    return f"{name.kind.removeprefix('fact.')} {_about(name)}" if name else subject
+
+
+def _text(happening: Happening) -> str:
+    if happening.now is None:
+        return f"unreadable: {happening.trouble}"
+    if isinstance(happening.now, facts.Gone):
+        return "gone"
+    if not isinstance(happening.now, _SAYS_ALL) and (changed := happenings.changes(happening)):
+        return ", ".join(
+            f"{field}: {_value(before)} → {_value(now)}" for field, (before, now) in changed.items()
+        )
+    return _says(happening.now)
+
+
+_SAYS_ALL = (rows.Commit, rows.Writer, rows.Group, reports.Applied, reports.Verdict)
+"""A line of these says more than their fields would."""
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "none"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _VALUE_MAX else f"{text[: _VALUE_MAX - 1]}…"
 
 
 def _says(message: Message) -> str:
     match message:
         case rows.Commit():
             return f"revision {message.revision}: {message.count} rows, digest {message.digest}"
+        case rows.Writer():
+            return f"epoch {message.epoch}, revision {message.revision}"
         case rows.Group():
             return _group(message)
         case reports.Applied():
             return _applied(message)
         case reports.Verdict():
             return ", ".join(f"{c.type}={c.status} ({c.reason})" for c in message.conditions)
-        case _:
-            return msgspec.json.encode(message).decode()
+    return _fields(message)
+
+
+def _fields(message: Message) -> str:
+    """Those that aren't empty."""
+    plain = msgspec.json.decode(codec.encode(message))
+    return " ".join(f"{field}={_value(value)}" for field, value in plain.items() if value not in ("", [], {}))
 
 
 def _group(group: rows.Group) -> str:
     paths = [path for family in (group.ipv4, group.ipv6) if family for path in family.paths]
     text = ", ".join(f"{path.node} ({path.gateway_ip}) slot {path.slot}" for path in paths) or "no gateway"
-    return text + (f"; awaiting {', '.join(group.awaiting)}" if group.awaiting else "")
+    return f"policy {group.policy}: {text}" + (
+        f"; awaiting {', '.join(group.awaiting)}" if group.awaiting else ""
+    )
 
 
 def _applied(applied: reports.Applied) -> str:

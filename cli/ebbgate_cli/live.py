@@ -1,12 +1,17 @@
 """Reading the bus for a person who waits: soon, or with a clear word why not."""
 
 import asyncio
+import datetime
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import nats.errors
+from nats.aio.msg import Msg
+from nats.js.api import ConsumerConfig, DeliverPolicy
 
+from ebbgate_bus.contracts import subjects
 from ebbgate_bus.contracts.envelope import Stored
 from ebbgate_bus.contracts.streams import Stream
 from ebbgate_bus.runtime import connection, follower
@@ -55,8 +60,33 @@ async def follow(bus: connection.Bus, subject: str) -> AsyncIterator[Stored]:
     """Messages as the server republishes them, from now on."""
     subscription = await bus.subscribe(subject)
     async for message in subscription.messages:
-        headers = message.headers or {}
-        yield Stored(message.subject, message.data, int(headers.get("Nats-Sequence", "0")), headers)
+        yield _stored(message)
+
+
+async def replay(bus: connection.Bus, stream: Stream, since_s: float) -> AsyncIterator[Stored]:
+    """What `stream`, a journal of what is republished, has of the last seconds; then what comes. Raises
+    Unreachable.
+    """
+    config = ConsumerConfig(
+        # With a name the request says in its subject what is asked for, and the server's permissions see it.
+        name=f"tap-{os.urandom(6).hex()}",
+        deliver_policy=DeliverPolicy.BY_START_TIME,
+        opt_start_time=datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=since_s),
+    )
+    try:
+        subscription = await bus.jetstream().subscribe(
+            f"{subjects.LIVE}.>", stream=stream.name, ordered_consumer=True, config=config
+        )
+    except nats.errors.Error as error:
+        raise Unreachable(_unreadable(stream)) from error
+    async for message in subscription.messages:
+        yield _stored(message)
+
+
+def _stored(message: Msg) -> Stored:
+    """By the sequence in its own stream, also where a journal has it."""
+    headers = message.headers or {}
+    return Stored(message.subject, message.data, int(headers.get("Nats-Sequence", "0")), headers)
 
 
 async def follow_stored(

@@ -17,7 +17,7 @@ from ebbgate_cli.commands import options
 _USAGE = 2
 
 
-def command(  # noqa: PLR0913 - each is an option of its own
+def command(
     policy: Annotated[str, typer.Option(help="Only of this policy.")] = "",
     pod: Annotated[str, typer.Option(metavar="NAMESPACE/NAME", help="Only of this pod.")] = "",
     node: Annotated[str, typer.Option(help="Only those that this node dropped.")] = "",

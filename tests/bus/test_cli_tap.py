@@ -1,0 +1,81 @@
+"""`ebbgate tap` and the example of docs/ on a real bus: what was said lately, and what is said now."""
+
+import asyncio
+import json
+import pathlib
+import sys
+from typing import Any
+
+from typer.testing import CliRunner, Result
+
+from ebbgate_bus.contracts import codec, envelope, facts, reports, rows, streams, subjects
+from ebbgate_bus.contracts.envelope import Outgoing
+from ebbgate_bus.contracts.message import Message
+from ebbgate_bus.runtime import connection, publisher, tracing
+from ebbgate_cli import __main__ as cli
+
+EXAMPLE = pathlib.Path(__file__).parents[2] / "docs/examples/listen.py"
+POD = facts.Pod(namespace="default", name="a", uid="1", node="node1", ips=("10.244.1.10",))
+ROW = rows.Endpoint(ip="10.244.1.10", set="00ff", bucket=7, pod="default/a")
+VERDICT = reports.Verdict(policy="p", uid="2")
+ROW_SUBJECT = subjects.endpoint("node1", "10.244.1.10")
+
+
+async def say(send: publisher.Publisher, subject: str, message: Message | facts.Gone, trace: Any) -> None:
+    headers = trace if not isinstance(message, facts.Gone) else trace | {envelope.TTL: streams.TOMBSTONE_TTL}
+    await send.publish([Outgoing(subject, codec.encode(message), headers)])
+
+
+async def tap(server: Any, *arguments: str) -> Result:
+    command = ["tap", *arguments, "--nats", server.url]
+    return await asyncio.to_thread(CliRunner().invoke, cli.app, command)
+
+
+async def test_what_was_said_lately_is_told_with_what_changed_and_why(
+    server: Any, bus: connection.Bus
+) -> None:
+    send = publisher.Publisher(bus)
+    await send.start()
+    began = tracing.new()
+    await say(send, subjects.fact("pod", "default", "a"), POD, began)
+    await say(send, ROW_SUBJECT, ROW, tracing.child(began))
+    await say(send, subjects.verdict("p"), VERDICT, tracing.new())
+    await say(send, ROW_SUBJECT, facts.GONE, tracing.new())
+    found = await tap(server, "--since", "1m", "--count", "4", "-o", "json")
+    assert found.exit_code == 0, found.output
+    messages = [json.loads(line) for line in found.output.splitlines()]
+    assert [each["subject"] for each in messages] == [
+        subjects.fact("pod", "default", "a"),
+        ROW_SUBJECT,
+        subjects.verdict("p"),
+        ROW_SUBJECT,
+    ]
+    assert messages[1]["cause"] == subjects.fact("pod", "default", "a")
+    assert messages[3]["payload"] is None
+    assert [each["sequence"] for each in messages] == [1, 1, 1, 2]  # of each stream its own
+    rows_only = await tap(server, "--since", "1m", "--count", "2", "-n", "default", "--kind", "plan")
+    assert [line.split()[1:3] for line in rows_only.output.splitlines()] == [
+        ["plan.endpoint", "node1/10.244.1.10"]
+    ] * 2
+    nothing = await tap(server, "--since", "soon")
+    assert nothing.exit_code == 2
+    assert "write 90s, 10m or 1h" in nothing.output
+
+
+async def test_the_example_of_the_docs_tells_what_is_and_what_comes(server: Any, bus: connection.Bus) -> None:
+    assert len(EXAMPLE.read_text().splitlines()) <= 30
+    send = publisher.Publisher(bus)
+    await send.start()
+    await say(send, ROW_SUBJECT, ROW, tracing.new())
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(EXAMPLE), server.url), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(20):
+            assert await process.stdout.readline() == b"10.244.1.10 default/a\n"
+            await say(send, ROW_SUBJECT, facts.GONE, tracing.new())
+            assert await process.stdout.readline() == b"10.244.1.10 gone\n"
+    finally:
+        process.kill()
+        await process.wait()

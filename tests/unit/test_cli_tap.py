@@ -1,0 +1,144 @@
+"""`ebbgate tap` without a bus: what a line says, what changed, what began it, and whom it is about."""
+
+import json
+
+import pytest
+
+from ebbgate_bus.contracts import catalog, codec, envelope, facts, reports, rows, subjects
+from ebbgate_bus.contracts.envelope import Stored
+from ebbgate_bus.contracts.message import Message
+from ebbgate_cli import concerns, happenings, lines
+
+TRACE, OTHER = "a" * 32, "b" * 32
+POD = facts.Pod(namespace="default", name="a", uid="1", node="n1", ips=("10.0.0.1",), labels={"app": "x"})
+SUBJECT = subjects.fact("pod", "default", "a")
+ROW = rows.Endpoint(ip="10.0.0.1", set="00ff", bucket=7, pod="default/a")
+ROW_SUBJECT = subjects.endpoint("n1", "10.0.0.1")
+
+
+def live(subject: str, message: Message | None, trace: str = TRACE) -> Stored:
+    headers = {
+        envelope.TRACEPARENT: envelope.traceparent(trace, "c" * 16),
+        lines.STORED_AT: "2026-11-25T09:15:00.123456Z",
+    }
+    return Stored(subjects.live(subject), codec.encode(message) if message else b"", 5, headers)
+
+
+def told(*messages: Stored) -> list[str]:
+    heard = happenings.History()
+    return [lines.of_happening(heard.take(message)).plain for message in messages]
+
+
+def test_a_line_says_when_whom_and_what() -> None:
+    (line,) = told(live(SUBJECT, POD))
+    assert line.split() == [
+        *("09:15:00.123", "fact.pod", "default/a", "namespace=default", "name=a", "uid=1"),
+        *("node=n1", 'ips=["10.0.0.1"]', 'labels={"app":', '"x"}'),
+    ]
+
+
+def test_what_was_heard_before_is_compared_with() -> None:
+    moved = POD.__class__(namespace="default", name="a", uid="1", node="n2", labels={"app": "y", "b": "c"})
+    _, line, gone = told(live(SUBJECT, POD), live(SUBJECT, moved), live(SUBJECT, None))
+    assert line.endswith(
+        'default/a                    ips: ["10.0.0.1"] → none, labels.app: x → y, labels.b: none → c, '
+        "node: n1 → n2"
+    )
+    assert gone.endswith("gone")
+
+
+def test_what_follows_from_an_event_says_which() -> None:
+    _, row, other = told(live(SUBJECT, POD), live(ROW_SUBJECT, ROW), live(ROW_SUBJECT, ROW, OTHER))
+    assert row.endswith("pod=default/a  ← pod default/a")
+    assert "←" not in other
+
+
+def test_a_message_that_cannot_be_read_is_told_as_such() -> None:
+    broken = Stored(subjects.live(SUBJECT), b"{", 5)
+    foreign = Stored("ebbgate.v1.live.colour.x", b"{}", 5)
+    first, second = told(broken, foreign)
+    assert "unreadable" in first
+    assert "not a subject" in second
+    as_json = json.loads(lines.as_json(happenings.History().take(broken)))
+    assert as_json["payload"] == "{"
+
+
+def test_in_json_nothing_is_cut() -> None:
+    heard = happenings.History()
+    heard.take(live(SUBJECT, POD))
+    found = json.loads(lines.as_json(heard.take(live(ROW_SUBJECT, ROW))))
+    assert found["cause"] == SUBJECT
+    assert (found["trace"], found["sequence"], found["changes"]) == (TRACE, 5, {})
+    assert found["payload"] == json.loads(codec.encode(ROW))
+    again = json.loads(lines.as_json(heard.take(live(ROW_SUBJECT, rows.Endpoint(**_of(ROW, bucket=8))))))
+    assert again["changes"] == {"bucket": {"before": 7, "now": 8}}
+    assert json.loads(lines.as_json(heard.take(live(SUBJECT, None))))["payload"] is None
+
+
+def _of(row: rows.Endpoint, **changed: object) -> dict[str, object]:
+    return {"ip": row.ip, "set": row.set, "bucket": row.bucket, "pod": row.pod} | changed
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(happenings, "REMEMBERED", 2)
+    heard = happenings.History()
+    for number in range(3):
+        heard.take(live(subjects.fact("pod", "default", f"p{number}"), POD, f"{number:032}"))
+    assert heard.take(live(subjects.fact("pod", "default", "p0"), POD)).before is None
+    assert heard.take(live(ROW_SUBJECT, ROW, f"{0:032}")).cause == ""
+
+
+@pytest.mark.parametrize("entry", catalog.ENTRIES, ids=[entry.kind for entry in catalog.ENTRIES])
+def test_every_kind_of_message_has_a_line_and_somebody_it_is_about(entry: catalog.Entry) -> None:
+    heard = happenings.History()
+    first = heard.take(Stored(subjects.live(entry.subject), codec.encode(entry.example), 1))
+    assert lines.of_happening(first).plain.strip().startswith(entry.kind)
+    assert concerns.holds(concerns.Filters(kind=entry.kind.partition(".")[0]), first)
+    assert not concerns.holds(concerns.Filters(kind="colour"), first)
+    assert lines.of_happening(heard.take(first.message)).plain
+
+
+ABOUT = {
+    "namespace": {"fact.pod", "fact.namespace", "plan.endpoint", "drop"},
+    "policy": {
+        *("fact.policy", "plan.set", "plan.group", "plan.egress", "plan.policy"),
+        *("status", "verdict", "stats", "drop"),
+    },
+    "node": {
+        *("fact.pod", "fact.node", "fact.nodenetwork", "plan.group", "plan.peer", "plan.endpoint"),
+        *("plan.egress", "plan.commit", "status", "verdict", "stats", "drop"),
+    },
+}
+VALUES = {"namespace": ["default"], "policy": ["egress-sample"], "node": ["node1", "node2", "node-a"]}
+
+
+@pytest.mark.parametrize("field", ABOUT)
+def test_a_filter_lets_through_what_is_about_it(field: str) -> None:
+    heard = happenings.History()
+    taken = [
+        heard.take(Stored(subjects.live(entry.subject), codec.encode(entry.example), 1))
+        for entry in catalog.ENTRIES
+    ]
+    filters = [concerns.Filters(**{field: value}) for value in VALUES[field]]
+    found = {each.name.kind for each in taken for one in filters if each.name and concerns.holds(one, each)}
+    assert found == ABOUT[field]
+
+
+def test_what_is_gone_is_about_whom_it_was() -> None:
+    heard = happenings.History()
+    heard.take(live(ROW_SUBJECT, ROW))
+    gone = heard.take(live(ROW_SUBJECT, None))
+    assert concerns.holds(concerns.Filters(namespace="default"), gone)
+    assert not concerns.holds(concerns.Filters(namespace="other"), gone)
+
+
+def test_what_has_no_name_is_told_only_where_everything_is() -> None:
+    foreign = happenings.History().take(Stored("ebbgate.v1.live.colour.x", b"{}", 5))
+    assert concerns.holds(concerns.Filters(), foreign)
+    assert not concerns.holds(concerns.Filters(node="n1"), foreign)
+
+
+def test_a_problem_of_a_node_is_told_with_its_revisions() -> None:
+    applied = reports.Applied(node="n1", all_revision=3, problems=(reports.Problem(reason="map full"),))
+    (line,) = told(live(subjects.status("n1"), applied))
+    assert line.endswith("revisions 3/0 in 0.0 ms; map full")
