@@ -2,7 +2,19 @@
 
 import typer
 
-from ebbgate_cli.commands import drops, explain, listing, nodes, plan, policies, simulate, stories, tap, top
+from ebbgate_cli.commands import (
+    drops,
+    explain,
+    listing,
+    nodes,
+    plan,
+    policies,
+    simulate,
+    status,
+    stories,
+    tap,
+    top,
+)
 
 app = typer.Typer(
     name="ebbgate",
@@ -11,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command("status")(status.command)
 app.command("list")(listing.command)
 app.command("nodes")(nodes.command)
 app.command("tap")(tap.command)

@@ -1,5 +1,6 @@
 """How each node does: what it should hold, what its kernel holds. Pure; from messages of all streams."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -35,8 +36,14 @@ def states(payloads: Mapping[str, bytes]) -> list[NodeState]:
     known = dict(_readable(payloads))
     shared = _revision(known.get(subjects.commit(subjects.ALL_SCOPE)))
     nodes = sorted((m for m in known.values() if isinstance(m, facts.Node)), key=lambda node: node.name)
-    twins = _twins(nodes)
-    return [_state(node, known, shared, twins) for node in nodes]
+    twins, endpoints = _twins(nodes), _endpoints(known)
+    return [_state(node, known, shared, twins, endpoints[node.name]) for node in nodes]
+
+
+def _endpoints(known: Iterable[str]) -> Counter[str]:
+    """By node."""
+    names = [subjects.parse(subject) for subject in known if ".endpoint." in subject]
+    return Counter(name.node for name in names if name and name.kind == "plan.endpoint")
 
 
 def _twins(nodes: Iterable[facts.Node]) -> dict[str, list[str]]:
@@ -72,7 +79,11 @@ def _readable(payloads: Mapping[str, bytes]) -> Iterable[tuple[str, Message]]:
 
 
 def _state(
-    node: facts.Node, known: Mapping[str, Message], shared: int, twins: Mapping[str, list[str]]
+    node: facts.Node,
+    known: Mapping[str, Message],
+    shared: int,
+    twins: Mapping[str, list[str]],
+    endpoints: int,
 ) -> NodeState:
     others = ", ".join(twins[node.name])
     clash = (f"{others} has its address too: neither can be a gateway",) if others else ()
@@ -86,7 +97,7 @@ def _state(
         node=node.name,
         address=next(iter(node.internal_ips), ""),
         state="NoProgrammer" if applied is None else "Current" if current else "Behind",
-        endpoints=sum(subject.startswith(f"{scope}.endpoint.") for subject in known),
+        endpoints=endpoints,
         egress_ips=tuple(sorted(set(reported.slots.values()))),
         revision=reached,
         wanted=wanted,

@@ -283,6 +283,6 @@ ENTRIES = (
         "each service",
         "a process lives",
         subjects.beat("resolver", "host-a"),
-        reports.Beat(service="resolver", name="host-a"),
+        reports.Beat(service="resolver", name="host-a", version="0.1.0"),
     ),
 )

@@ -143,7 +143,8 @@ class Dropped(Message, frozen=True):
 
 
 class Beat(Message, frozen=True):
-    """Liveness of one process of a service."""
+    """Liveness of one process of a service. `version`: Ebbgate's."""
 
     service: str
     name: str
+    version: str = ""

@@ -5,6 +5,7 @@ out of the kernel or off the bus.
 """
 
 import asyncio
+import importlib.metadata
 import logging
 import signal
 import sys
@@ -14,6 +15,8 @@ from collections.abc import Awaitable, Callable
 from ebbgate_bus.contracts import codec, reports, subjects
 from ebbgate_bus.runtime import connection
 
+VERSION = importlib.metadata.version("ebbgate-bus")
+"""Of all of Ebbgate: its packages are released together."""
 BEAT_INTERVAL_S = 1.0
 STOP_AGAIN_S = 0.5
 
@@ -63,7 +66,8 @@ async def _end(task: asyncio.Future[None]) -> None:
 
 async def keep_beating(bus: connection.Bus, *, service: str, name: str) -> None:
     """Publish a Beat each second, for ever. A beat that can't be sent is not made up for."""
-    subject, payload = subjects.beat(service, name), codec.encode(reports.Beat(service=service, name=name))
+    beat = reports.Beat(service=service, name=name, version=VERSION)
+    subject, payload = subjects.beat(service, name), codec.encode(beat)
     while True:
         if bus.is_connected:
             await bus.publish(subject, payload)

@@ -28,6 +28,7 @@ def command(
     kind: Annotated[
         str, typer.Option(help="Only one kind: fact, synced, plan, status or verdict; `fact.pod` works too.")
     ] = "",
+    *,
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="Only what is about its pods.")] = "",
     policy: Annotated[str, typer.Option(help="Only what is about this policy.")] = "",
     node: Annotated[str, typer.Option(help="Only what is about this node.")] = "",

@@ -188,9 +188,12 @@ Refusals = tuple[tuple[Key, str], ...]
 def may_go_on(change: Change) -> bool:
     """Whether what follows `change` is still safe when the kernel refused it as a whole.
 
-    Look-ups and sets build on each other; what is only taken away, or forgotten, can wait for the next time.
-    So can a setting: a strict rp_filter drops, and where /proc/sys can't be written it may be loose already.
+    Look-ups and sets build on each other; what is only taken away, or forgotten, can wait for the next time:
+    but not a path, which is taken away so that what comes next can't lead to it. A setting can wait, too: a
+    strict rp_filter drops, and where /proc/sys can't be written it may be loose already.
     """
+    if isinstance(change, Drop) and change.map is Map.PATH:
+        return False
     return isinstance(
         change,
         SetSysctl | Drop | ForgetPods | ForgetStale | ForgetSlots | RemoveWay | RemoveRule | RemoveLayouts,
@@ -210,7 +213,8 @@ def hold_back(rest: Iterable[Change], refused: Put, refusals: Refusals) -> list[
     """What of `rest` is safe after some entries of `refused` weren't taken.
 
     A missing path or endpoint drops. A missing route would let packets out, so pods aren't moved to a set
-    that lacks one; and as some may stay with their old sets, nothing is taken out of the maps.
+    that lacks one; and as some may stay with their old sets, nothing is taken out of the maps, and no path
+    comes that waits for them to leave (those that don't wait were written before).
     """
     lame = {key.set for key, _ in refusals if isinstance(key, RouteKey)}
     safe: list[Change] = []
@@ -219,9 +223,13 @@ def hold_back(rest: Iterable[Change], refused: Put, refusals: Refusals) -> list[
             safe.append(
                 Put(change.map, tuple(entry for entry in change.entries if not _is_of(entry[1], lame)))
             )
-        elif not (isinstance(change, Drop) and change.map is not Map.ENDPOINT):
+        elif not (_is_drop_of_look_up(change) or (isinstance(change, Put) and change.map is Map.PATH)):
             safe.append(change)
     return safe
+
+
+def _is_drop_of_look_up(change: Change) -> bool:
+    return isinstance(change, Drop) and change.map is not Map.ENDPOINT
 
 
 def _is_of(value: Value, sets: set[int]) -> bool:

@@ -7,10 +7,14 @@ before what points to it, and goes after it; connections are forgotten when the 
     guards → blackholes, device, maps and programs, sysctls → peers, egress, cluster → paths → routes →
     endpoints → programs attached, the direct way, routes, rules → covered → connections → endpoints, routes,
     paths → egress, its connections → peers, cluster → rules, routes, other layouts
+
+A path that gets a value is one write, and moves all that asks for it. Where the same list also moves
+pods or destinations away from it, they would take the new path by their old routes, or the old path by new
+ones: so it is out of the map from before the first of these writes until after the last, and drops.
 """
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -153,11 +157,13 @@ def _permits(desired: KernelState, actual: KernelState) -> list[changes.Change]:
 
 
 class _Tables(msgspec.Struct, frozen=True):
-    """What comes into the tables that look-ups go by, and what goes out. Paths go early that packets of local
-    pods will still be looked up by, and endpoints of pods that stay covered.
+    """What comes into the tables that look-ups go by, and what goes out. Paths go early that packets of
+    local pods will still be looked up by, and endpoints of pods that stay covered. `paths_paused`: out
+    meanwhile.
     """
 
     paths: list[tuple[PathKey, PathValue]]
+    paths_paused: list[tuple[PathKey, PathValue]]
     routes: list[tuple[RouteKey, RouteValue]]
     endpoints: list[tuple[str, EndpointValue]]
     paths_early: list[PathKey]
@@ -171,10 +177,12 @@ class _Tables(msgspec.Struct, frozen=True):
         paths, paths_out = _come_and_gone(desired.paths, actual.paths)
         routes, routes_out = _come_and_gone(desired.routes, actual.routes)
         endpoints, endpoints_out = _come_and_gone(desired.endpoints, actual.endpoints)
-        asked = _asked(desired) if paths_out else set()
+        asked = _asked(desired, desired.endpoints.values()) if paths_out else set()
+        left = _left(desired, actual, [key for key, _ in paths])
         endpoints_out.sort()
         return cls(
-            paths=paths,
+            paths=[entry for entry in paths if entry[0] not in left],
+            paths_paused=[entry for entry in paths if entry[0] in left],
             routes=sorted(routes, key=lambda item: (-item[0].length, item[0].set, item[0].network)),
             endpoints=sorted(endpoints, key=operator.itemgetter(0)),
             paths_early=[key for key in paths_out if key in asked],
@@ -189,7 +197,7 @@ def _look_ups(tables: _Tables) -> list[changes.Change]:
     """Into the maps, from the end to which a packet's look-ups lead back to their beginning."""
     return [
         # A path that is gone though still asked for must drop, and do so before new routes lead to it.
-        *_drop(changes.Map.PATH, tables.paths_early),
+        *_drop(changes.Map.PATH, [*tables.paths_early, *(key for key, _ in tables.paths_paused)]),
         *_put(changes.Map.PATH, tables.paths),
         *_put(changes.Map.ROUTE, tables.routes),
         *_put(changes.Map.ENDPOINT, tables.endpoints),
@@ -204,6 +212,7 @@ def _unused(tables: _Tables) -> list[changes.Change]:
         *_drop(changes.Map.ENDPOINT, tables.endpoints_late),
         *_drop(changes.Map.ROUTE, tables.routes_late),
         *_drop(changes.Map.PATH, tables.paths_late),
+        *_put(changes.Map.PATH, tables.paths_paused),
     ]
 
 
@@ -260,13 +269,23 @@ def _forget_slots(desired: KernelState, actual: KernelState) -> list[changes.Cha
     return [changes.ForgetSlots(tuple(changed))] if changed else []
 
 
-def _asked(state: KernelState) -> set[PathKey]:
-    """Paths that packets of local pods are looked up by."""
+def _left(desired: KernelState, actual: KernelState, changed: Sequence[PathKey]) -> set[PathKey]:
+    """Of `changed` paths those that something goes away from, or comes to, in the same list."""
+    if not changed:
+        return set()
+    if desired.cluster != actual.cluster:
+        return set(changed)
+    moves = list(sharded.differences(desired.endpoints, actual.endpoints))
+    before = [old for _, _, old in moves if isinstance(old, EndpointValue)]
+    return set(changed) & _asked(actual, before) if before else set()
+
+
+def _asked(state: KernelState, endpoints: Iterable[EndpointValue]) -> set[PathKey]:
+    """Paths that packets of these are looked up by."""
     groups: dict[int, set[int]] = {}
     for key, value in state.routes.items():
         groups.setdefault(key.set, set()).add(value.group)
-    places = set(state.endpoints.values())
-    return {PathKey(group, at.bucket) for at in places for group in groups.get(at.set, ())}
+    return {PathKey(group, at.bucket) for at in set(endpoints) for group in groups.get(at.set, ())}
 
 
 def _come_and_gone(

@@ -1,0 +1,95 @@
+"""`ebbgate status`: all of it on one screen."""
+
+import asyncio
+import contextlib
+
+import msgspec
+import typer
+from rich import console, text
+
+from ebbgate_bus.contracts import codec, reports, streams, subjects
+from ebbgate_bus.runtime import connection, jetstream, service
+from ebbgate_cli import live, output, overview
+from ebbgate_cli.commands import options
+
+LISTEN_S = 2.5 * service.BEAT_INTERVAL_S
+"""Who lives is heard twice meanwhile."""
+
+
+def command(form: options.OutputForm = output.Form.TABLE, nats: options.Url = options.URL) -> None:
+    """Show at a glance whether Ebbgate works: bus, watcher, resolver, programmers, policies; what is wrong,
+    and what to do about it.
+
+    Takes some seconds, as it listens for who is alive.
+
+    Exit code 1 if something is wrong, or the bus can't be reached.
+    """
+    try:
+        seen = live.run(nats, lambda bus: _look(bus, nats))
+    except live.Unreachable as error:
+        raise options.fail(error) from error
+    found = overview.of(seen)
+    if form is output.Form.JSON:
+        print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+    else:
+        _show(found)
+    raise typer.Exit(1 if found.troubles else 0)
+
+
+def _show(found: overview.Overview) -> None:
+    out = console.Console(highlight=False, soft_wrap=True)
+    count = len(found.troubles)
+    verdict = (
+        "works" if not count else f"needs a look: {count} {'thing is' if count == 1 else 'things are'} wrong"
+    )
+    version = ", ".join(found.versions) or "(nobody is alive)"
+    out.print(text.Text(f"Ebbgate {version} {verdict}", style="bold green" if not count else "bold yellow"))
+    out.print()
+    width = max(len(part.name) for part in found.parts)
+    for part in found.parts:
+        out.print(text.Text.assemble(("  " + part.name.ljust(width), "bold"), "   ", part.says))
+    for trouble in found.troubles:
+        out.print()
+        out.print(text.Text.assemble(("✗ ", "red"), trouble.what))
+        out.print(text.Text(f"  → {trouble.to_do}", style="dim"))
+
+
+async def _look(bus: connection.Bus, url: str) -> overview.Seen:
+    beats: dict[str, reports.Beat] = {}
+    listening = asyncio.ensure_future(_listen(bus, beats))
+    server = await _server(bus, url)
+    payloads: dict[str, bytes] = {}
+    if not server.missing:
+        root = subjects.ROOT
+        for stream, *filters in (
+            (streams.FACT, f"{root}.fact.node.>", f"{root}.fact.policy.>"),
+            (streams.PLAN, f"{root}.plan.all.commit", f"{root}.plan.node.*.commit"),
+            (streams.STATUS, f"{root}.status.>", f"{root}.verdict.>"),
+        ):
+            read = await live.read(bus, stream, *filters)
+            payloads |= {message.subject: message.payload for message in read if message.payload}
+    await listening
+    states, verdicts = overview.known(payloads)
+    return overview.Seen(server, tuple(beats[name] for name in sorted(beats)), states, verdicts)
+
+
+async def _listen(bus: connection.Bus, beats: dict[str, reports.Beat]) -> None:
+    subscription = await bus.subscribe(f"{subjects.ROOT}.beat.>")
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LISTEN_S):
+            async for message in subscription.messages:
+                with contextlib.suppress(codec.Undecodable):
+                    beats[message.subject] = codec.decode_as(reports.Beat, message.subject, message.data)
+
+
+async def _server(bus: connection.Bus, url: str) -> overview.Server:
+    held, missing = [], []
+    for stream in streams.STREAMS:
+        try:
+            answer = await jetstream.request(bus, f"STREAM.INFO.{stream.name}", {})
+        except jetstream.ApiError:
+            missing.append(stream.name)
+        else:
+            state = answer["state"]
+            held.append(overview.Stream(stream.name, state["messages"], state["bytes"]))
+    return overview.Server(url, str(bus.connected_server_version), tuple(held), tuple(missing))

@@ -1,0 +1,156 @@
+"""All of Ebbgate on one screen: each part, and what is wrong, with what to do. Pure; from what was heard of
+the bus and read from it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+
+from ebbgate_bus.contracts import reports, standing
+from ebbgate_cli import nodes, policies
+
+NAMED_MAX = 3
+"""Of a kind of trouble so many are told one by one, the others are counted."""
+SERVICES = ("watcher", "resolver")
+
+
+class Stream(msgspec.Struct, frozen=True):
+    name: str
+    messages: int
+    bytes: int
+
+
+class Server(msgspec.Struct, frozen=True):
+    """`streams`: those that could be asked about. `missing`: those that aren't there."""
+
+    url: str
+    version: str
+    streams: tuple[Stream, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """`beats`: of the last seconds. `verdicts`: of every policy that is known."""
+
+    server: Server
+    beats: tuple[reports.Beat, ...]
+    nodes: tuple[nodes.NodeState, ...]
+    verdicts: tuple[reports.Verdict, ...]
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    what: str
+    to_do: str
+
+
+class Part(msgspec.Struct, frozen=True):
+    name: str
+    says: str
+
+
+class Overview(msgspec.Struct, frozen=True):
+    parts: tuple[Part, ...]
+    troubles: tuple[Trouble, ...]
+    versions: tuple[str, ...]
+
+
+def of(seen: Seen) -> Overview:
+    return Overview(
+        parts=tuple(_parts(seen)),
+        troubles=tuple(_troubles(seen)),
+        versions=tuple(sorted({beat.version or "unknown" for beat in seen.beats})),
+    )
+
+
+def _parts(seen: Seen) -> Iterator[Part]:
+    held = ", ".join(f"{each.name} {each.messages:,} ({_size(each.bytes)})" for each in seen.server.streams)
+    yield Part("bus", f"nats-server {seen.server.version} at {seen.server.url}; {held or 'no streams'}")
+    for service in SERVICES:
+        alive = _alive(seen, service)
+        yield Part(service, f"{len(alive)} alive" + (f": {', '.join(alive)}" if alive else ""))
+    current = sum(state.state == "Current" for state in seen.nodes)
+    told = f"{len(_alive(seen, 'programmer'))} alive on {len(seen.nodes)} nodes; {current} up to date"
+    yield Part("programmer", told)
+    ready = sum(standing.hindrance(verdict) is None for verdict in seen.verdicts)
+    pods = sum(verdict.pods for verdict in seen.verdicts)
+    yield Part("policies", f"{ready} of {len(seen.verdicts)} ready, for {pods:,} pods")
+    egress_ips = {ip for state in seen.nodes for ip in state.egress_ips}
+    yield Part("egress IPs", ", ".join(_few(sorted(egress_ips))) or "none")
+
+
+def _troubles(seen: Seen) -> Iterator[Trouble]:
+    """The bus first, then whoever everything else depends on."""
+    if seen.server.missing:
+        names = ", ".join(seen.server.missing)
+        yield Trouble(f"the bus has no {names}", "has a watcher or a resolver ever run here?")
+        return
+    for service in SERVICES:
+        if not _alive(seen, service):
+            yield Trouble(f"no {service} is alive", f"look at its pods and their logs; {_WITHOUT[service]}")
+    if len(versions := {beat.version or "unknown" for beat in seen.beats}) > 1:
+        listed = ", ".join(sorted(versions))
+        yield Trouble(f"several versions are running: {listed}", "an upgrade goes on, or got stuck")
+    yield from _some(_of_nodes(seen), "nodes", "ebbgate nodes")
+    yield from _some(_of_policies(seen.verdicts), "policies", "ebbgate policies")
+
+
+_WITHOUT = {
+    "watcher": "until then nothing that changes in Kubernetes is heard of",
+    "resolver": "until then nothing is decided anew",
+}
+
+
+def _of_nodes(seen: Seen) -> list[Trouble]:
+    alive, found = set(_alive(seen, "programmer")), []
+    for state in seen.nodes:
+        if state.state == "NoProgrammer":
+            found.append(Trouble(f"{state.node}: no programmer has ever reported", "does its pod run there?"))
+        elif state.node not in alive:
+            found.append(Trouble(f"{state.node}: its programmer is silent", "look at its pod and its log"))
+        elif state.state == "Behind":
+            found.append(
+                Trouble(f"{state.node}: a revision isn't applied yet", "look at its log if it stays")
+            )
+        found += [
+            Trouble(f"{state.node}: {problem}", "run ebbgate-programmer doctor on it")
+            for problem in state.problems
+        ]
+    return found
+
+
+def _of_policies(verdicts: Iterable[reports.Verdict]) -> list[Trouble]:
+    found = []
+    for verdict in verdicts:
+        hindrance = standing.hindrance(verdict)
+        if hindrance is not None:
+            said = f"{hindrance.reason}: {hindrance.message}" if hindrance.message else hindrance.reason
+            found.append(Trouble(f"policy {verdict.policy}: {said}", f"ebbgate policies {verdict.policy}"))
+    return found
+
+
+def _some(troubles: list[Trouble], kind: str, command: str) -> Iterator[Trouble]:
+    yield from troubles[:NAMED_MAX]
+    if len(troubles) > NAMED_MAX:
+        yield Trouble(f"and {len(troubles) - NAMED_MAX} more troubles of {kind}", command)
+
+
+def _alive(seen: Seen, service: str) -> list[str]:
+    return sorted({beat.name for beat in seen.beats if beat.service == service})
+
+
+def _few(names: list[str]) -> list[str]:
+    rest = len(names) - NAMED_MAX
+    return names if rest <= 0 else [*names[:NAMED_MAX], f"{rest} more"]
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def known(payloads: Mapping[str, bytes]) -> tuple[tuple[nodes.NodeState, ...], tuple[reports.Verdict, ...]]:
+    """From subject → payload of FACT, PLAN and STATUS."""
+    return tuple(nodes.states(payloads)), tuple(policies.verdicts(payloads))
