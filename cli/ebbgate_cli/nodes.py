@@ -13,6 +13,9 @@ from ebbgate_resolver.core.rules import gateways
 HEADER = ("NODE", "ADDRESS", "STATE", "ENDPOINTS", "EGRESS IPS", "REVISION", "PROBLEMS")
 
 
+WIDE = ("APPLIED IN MS", "DRIFT REPAIRED", "DIGEST")
+
+
 class NodeState(msgspec.Struct, frozen=True):
     """`state`: Current, Behind (a later Commit isn't applied yet), or NoProgrammer (never reported).
 
@@ -27,6 +30,9 @@ class NodeState(msgspec.Struct, frozen=True):
     revision: tuple[int, int]
     wanted: tuple[int, int]
     problems: tuple[str, ...]
+    took_ms: float = 0.0
+    drift_repairs: int = 0
+    digest: str = ""
 
 
 def states(payloads: Mapping[str, bytes]) -> list[NodeState]:
@@ -68,6 +74,11 @@ def cells(state: NodeState) -> tuple[str, ...]:
     )
 
 
+def wide(state: NodeState) -> tuple[str, ...]:
+    """Of the same line, under WIDE."""
+    return (f"{state.took_ms:.1f}", str(state.drift_repairs), state.digest or "none")
+
+
 def _readable(payloads: Mapping[str, bytes]) -> Iterable[tuple[str, Message]]:
     for subject, payload in payloads.items():
         try:
@@ -102,6 +113,9 @@ def _state(
         revision=reached,
         wanted=wanted,
         problems=(*clash, *(problem.reason for problem in reported.problems)),
+        took_ms=reported.took_ms,
+        drift_repairs=reported.drift_repairs,
+        digest=reported.digest,
     )
 
 

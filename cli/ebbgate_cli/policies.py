@@ -8,6 +8,7 @@ from ebbgate_bus.contracts import codec, facts, reports, standing
 from ebbgate_bus.contracts.reports import Condition, Truth, Verdict
 
 HEADER = ("NAME", "READY", "GATEWAYS", "EGRESS IPS", "PODS", "PROGRAMMED", "REASON")
+WIDE = ("GENERATION", "IN FORCE", "NOT PROGRAMMED")
 _NO_VERDICT = Condition(
     type="Accepted", status=Truth.UNKNOWN, reason="NoVerdict", message="no resolver has judged it yet"
 )
@@ -44,9 +45,16 @@ def _readable(payloads: Mapping[str, bytes]) -> Iterator[object]:
             continue  # an unreadable verdict is as good as none, and the table says that
 
 
-def cells(verdict: Verdict) -> tuple[str, ...]:
-    """A line under HEADER."""
-    found, cells = standing.hindrance(verdict), standing.cells(verdict)
+def wide_cells(verdict: Verdict) -> tuple[str, ...]:
+    """A line under HEADER and WIDE, with all gateways and egress IPs."""
+    waiting = sorted(set(verdict.nodes_wanted) - set(verdict.nodes_programmed))
+    last = (str(verdict.generation), str(verdict.in_force or "none"), ",".join(waiting) or "none")
+    return cells(verdict, most=len(verdict.gateways) * 2 + 1) + last
+
+
+def cells(verdict: Verdict, most: int = standing.NAMED_MAX) -> tuple[str, ...]:
+    """A line under HEADER; of gateways and addresses `most` are named."""
+    found, cells = standing.hindrance(verdict), standing.cells(verdict, most)
     return (
         verdict.policy,
         "True" if found is None else "Unknown" if found.status == Truth.UNKNOWN else "False",

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from rich import console
 
-from ebbgate_cli import columns
+from ebbgate_cli import columns, output
 from ebbgate_resolver.core import listing
 
 HEADER = ("Source IP", "Destination CIDR", "Egress IP", "Gateway IP")
@@ -31,10 +31,10 @@ def as_json(entries: Iterable[listing.Entry]) -> str:
     return json.dumps(listed, indent=2)
 
 
-def show(entries: list[listing.Entry], *, as_json_: bool) -> None:
+def show(entries: list[listing.Entry], form: output.Form) -> None:
     """To standard output. An empty table says so on standard error, as Cilium's does."""
-    if as_json_:
-        print(as_json(entries))
+    if form.is_data:
+        output.data(form, as_json(entries))
     elif not entries:
         console.Console(stderr=True, highlight=False).print("No entries found.")
     else:

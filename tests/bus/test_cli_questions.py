@@ -3,10 +3,12 @@
 import asyncio
 import json
 import pathlib
+import re
 import sys
 from typing import Any
 
 import msgspec
+import yaml
 from typer.testing import CliRunner, Result
 
 from ebbgate_bus.contracts import codec, facts, reports, rows, subjects
@@ -93,8 +95,20 @@ async def _check_answers(server: Any, folder: pathlib.Path) -> None:
     full = await _ask(server, "policies", "sample")
     assert "    node2 (10.168.60.12): 10.168.60.100; 1 of 1 pods" in full.stdout.splitlines()
     assert json.loads((await _ask(server, "policies", "-o", "json")).stdout)[0]["policy"] == "bad"
+    wide = (await _ask(server, "policies", "-o", "wide")).stdout.splitlines()
+    assert wide[0].split()[-5:] == ["GENERATION", "IN", "FORCE", "NOT", "PROGRAMMED"]
+    assert wide[2].endswith("1            1          node1,node2")
+    assert yaml.safe_load((await _ask(server, "policies", "sample", "-o", "yaml")).stdout)["uid"] == "p1"
+    assert "DRIFT REPAIRED" in (await _ask(server, "nodes", "-o", "wide")).stdout
     unknown = await _ask(server, "policies", "sampel")
     assert (unknown.exit_code, "did you mean sample?" in unknown.stderr) == (1, True)
+    overall = await _ask(server, "status")
+    assert overall.exit_code == 1  # the watcher is missing, and so are the programmers
+    assert re.search(r"^  resolver +1 alive: r-", overall.stdout, re.MULTILINE)
+    assert "✗ no watcher is alive" in overall.stdout.splitlines()
+    assert "✗ policy bad: Rejected: " in overall.stdout
+    troubles = json.loads((await _ask(server, "status", "-o", "json")).stdout)["troubles"]
+    assert "node1: no programmer has ever reported" in [each["what"] for each in troubles]
     manifest = folder / "policy.json"
     manifest.write_text(
         json.dumps(

@@ -10,7 +10,7 @@ from ebbgate_bus.contracts.reports import Condition, Truth, Verdict
 
 NEEDED = ("Accepted", "GatewayFound", "EgressIPReady", "Programmed")
 """In this order: the first that isn't True is why a policy isn't ready."""
-_NAMED_MAX = 3
+NAMED_MAX = 3
 """Gateways and addresses in a cell of a table; more are counted."""
 
 
@@ -30,14 +30,15 @@ def hindrance(verdict: Verdict) -> Condition | None:
     )
 
 
-def cells(verdict: Verdict) -> Cells:
+def cells(verdict: Verdict, most: int = NAMED_MAX) -> Cells:
+    """`most`: so many are named in a cell."""
     return Cells(
-        gateways=_few([gateway.node for gateway in verdict.gateways]),
-        egress_ips=_few(sorted({ip for gateway in verdict.gateways for ip in gateway.egress_ips})),
+        gateways=_few([gateway.node for gateway in verdict.gateways], most),
+        egress_ips=_few(sorted({ip for gateway in verdict.gateways for ip in gateway.egress_ips}), most),
         programmed=f"{len(verdict.nodes_programmed)}/{len(verdict.nodes_wanted)}",
     )
 
 
-def _few(texts: Sequence[str]) -> str:
-    rest = len(texts) - _NAMED_MAX
-    return ",".join(texts[:_NAMED_MAX]) + (f",+{rest}" if rest > 0 else "") or "none"
+def _few(texts: Sequence[str], most: int) -> str:
+    rest = len(texts) - most
+    return ",".join(texts[:most]) + (f",+{rest}" if rest > 0 else "") or "none"

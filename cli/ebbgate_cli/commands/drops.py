@@ -41,27 +41,25 @@ def command(
         raise typer.Exit(_USAGE)
     with contextlib.suppress(KeyboardInterrupt):
         try:
-            live.run(
-                nats, lambda bus: _print(bus, wanted, (count, seconds), as_json=form is output.Form.JSON)
-            )
+            live.run(nats, lambda bus: _print(bus, wanted, (count, seconds), form))
         except live.Unreachable as error:
             raise options.fail(error) from error
 
 
 async def _print(
-    bus: connection.Bus, wanted: drops.Wanted, limits: tuple[int, float], *, as_json: bool
+    bus: connection.Bus, wanted: drops.Wanted, limits: tuple[int, float], form: output.Form
 ) -> None:
     count, seconds = limits
     printed = 0
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds or None):
             async for message in live.follow(bus, f"{subjects.ROOT}.drop.>"):
-                printed += _print_one(message.subject, message.payload, wanted, as_json=as_json)
+                printed += _print_one(message.subject, message.payload, wanted, form)
                 if count and printed == count:
                     return
 
 
-def _print_one(subject: str, payload: bytes, wanted: drops.Wanted, *, as_json: bool) -> bool:
+def _print_one(subject: str, payload: bytes, wanted: drops.Wanted, form: output.Form) -> bool:
     try:
         drop = codec.decode(subject, payload)
     except codec.Undecodable as error:
@@ -70,8 +68,8 @@ def _print_one(subject: str, payload: bytes, wanted: drops.Wanted, *, as_json: b
     if not isinstance(drop, reports.Dropped) or not wanted.has(drop):
         return False
     now = datetime.datetime.now(datetime.UTC)
-    if as_json:
-        print(drops.as_json(drop, now.isoformat(timespec="milliseconds")), flush=True)
+    if form.is_data:
+        output.data(form, drops.as_json(drop, now.isoformat(timespec="milliseconds")), one_of_many=True)
     else:
         print(drops.line(drop, now.strftime("%H:%M:%S.%f")[:12]), flush=True)
     return True

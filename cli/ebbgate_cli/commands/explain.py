@@ -40,7 +40,7 @@ def command(
     seen = options.read_scene(folder, nats)
     packet = explain.Packet(*_pod(seen, pod, address))
     told = explain.explain(explain.view(seen.known, seen.held, seen.setting), packet)
-    _print(told, why_not, as_json=form is output.Form.JSON)
+    _print(told, why_not, form)
 
 
 def _pod(
@@ -56,13 +56,14 @@ def _pod(
     return found, destination, str(address or "")
 
 
-def _print(told: Explanation, why_not: str, *, as_json: bool) -> None:
+def _print(told: Explanation, why_not: str, form: output.Form) -> None:
     answers = {each.policy: each for each in told.policies}
     if why_not and why_not not in answers:
         near = difflib.get_close_matches(why_not, answers, n=3)
         raise _complain(_UNKNOWN, f"no policy {why_not} is known{_meant(near)}")
-    if as_json:
-        print(msgspec.json.format(msgspec.json.encode(answers[why_not] if why_not else told)).decode())
+    if form.is_data:
+        raw = msgspec.json.encode(answers[why_not] if why_not else told)
+        output.data(form, msgspec.json.format(raw).decode())
     else:
         print(explanations.answer_text(answers[why_not]) if why_not else explanations.text(told))
 

@@ -29,7 +29,7 @@ def command(
         entries = live.run(nats, lambda bus: _entries(bus, node or None))
     except live.Unreachable as error:
         raise options.fail(error) from error
-    tables.show(entries, as_json_=form is output.Form.JSON)
+    tables.show(entries, form)
 
 
 async def _entries(bus: connection.Bus, node: str | None) -> list[listing.Entry]:

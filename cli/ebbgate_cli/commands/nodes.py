@@ -17,8 +17,10 @@ def command(form: options.OutputForm = output.Form.TABLE, nats: options.Url = op
         states = live.run(nats, _states)
     except live.Unreachable as error:
         raise options.fail(error) from error
-    if form is output.Form.JSON:
-        print(msgspec.json.format(msgspec.json.encode(states), indent=2).decode())
+    if form.is_data:
+        output.data(form, msgspec.json.format(msgspec.json.encode(states), indent=2).decode())
+    elif form is output.Form.WIDE:
+        columns.show((*nodes.HEADER, *nodes.WIDE), [nodes.cells(each) + nodes.wide(each) for each in states])
     else:
         columns.show(nodes.HEADER, [nodes.cells(state) for state in states])
 

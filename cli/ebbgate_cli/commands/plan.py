@@ -29,7 +29,7 @@ def command(
     """
     files = ((str(path), path.read_bytes()) for path in plan.files_of(directory))
     planned = plan.plan(files, node or None)
-    tables.show(planned.entries, as_json_=form is output.Form.JSON)
+    tables.show(planned.entries, form)
     output.complain(planned.warnings, style="yellow")
     output.complain(planned.troubles)
     raise typer.Exit(1 if planned.troubles else 0)

@@ -30,21 +30,26 @@ def command(
     except live.Unreachable as error:
         raise options.fail(error) from error
     if name:
-        _one(name, {verdict.policy: verdict for verdict in found}, as_json=form is output.Form.JSON)
-    elif form is output.Form.JSON:
-        print(policies.as_json(found))
+        _one(name, {verdict.policy: verdict for verdict in found}, form)
+    elif form.is_data:
+        output.data(form, policies.as_json(found))
+    elif form is output.Form.WIDE:
+        columns.show((*policies.HEADER, *policies.WIDE), list(map(policies.wide_cells, found)))
     else:
         columns.show(policies.HEADER, list(map(policies.cells, found)))
 
 
-def _one(name: str, found: dict[str, Verdict], *, as_json: bool) -> None:
+def _one(name: str, found: dict[str, Verdict], form: output.Form) -> None:
     if name not in found:
         near = difflib.get_close_matches(name, found, n=3)
         output.complain(
             [f"no policy {name} is known" + (f"; did you mean {' or '.join(near)}?" if near else "")]
         )
         raise typer.Exit(1)
-    print(policies.as_json(found[name]) if as_json else policies.text(found[name]))
+    if form.is_data:
+        output.data(form, policies.as_json(found[name]))
+    else:
+        print(policies.text(found[name]))
 
 
 async def _verdicts(bus: connection.Bus) -> list[Verdict]:

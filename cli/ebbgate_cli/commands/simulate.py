@@ -54,7 +54,10 @@ def command(
         output.complain([f"--delete: {error}"])
         raise typer.Exit(_USAGE) from error
     told = simulation.simulate(seen.facts, after, seen.held, seen.setting)
-    print(simulations.as_json(told) if form is output.Form.JSON else simulations.text(told))
+    if form.is_data:
+        output.data(form, simulations.as_json(told))
+    else:
+        print(simulations.text(told))
     changed = exit_code and not told.is_empty
     raise typer.Exit(_UNUSABLE if broken else _CHANGES if changed else 0)
 

@@ -29,8 +29,8 @@ def command(form: options.OutputForm = output.Form.TABLE, nats: options.Url = op
     except live.Unreachable as error:
         raise options.fail(error) from error
     found = overview.of(seen)
-    if form is output.Form.JSON:
-        print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+    if form.is_data:
+        output.data(form, msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     else:
         _show(found)
     raise typer.Exit(1 if found.troubles else 0)
@@ -92,4 +92,6 @@ async def _server(bus: connection.Bus, url: str) -> overview.Server:
         else:
             state = answer["state"]
             held.append(overview.Stream(stream.name, state["messages"], state["bytes"]))
-    return overview.Server(url, str(bus.connected_server_version), tuple(held), tuple(missing))
+    version = bus.connected_server_version
+    text_ = f"{version.major}.{version.minor}.{version.patch}"
+    return overview.Server(url, text_, tuple(held), tuple(missing))

@@ -72,8 +72,8 @@ async def _print(
         happening = heard.take(message)
         if not concerns.holds(wanted, happening):
             continue
-        if form is output.Form.JSON:
-            print(lines.as_json(happening), flush=True)
+        if form.is_data:
+            output.data(form, lines.as_json(happening), one_of_many=True)
         else:
             out.print(lines.of_happening(happening))
         printed += 1

@@ -67,8 +67,8 @@ def command(
 def _shown(by: traffic.By | None, form: output.Form, *, once: bool) -> Iterator[tuple[Say, float | None]]:
     """How to show a reading, and how often though nothing new was told: only a terminal is drawn in place."""
     out = console.Console(highlight=False, soft_wrap=True)
-    if form is output.Form.JSON:
-        yield lambda reading: print(top.as_json(reading, _now()), flush=True), None
+    if form.is_data:
+        yield lambda reading: output.data(form, top.as_json(reading, _now()), one_of_many=True), None
     elif once or not out.is_terminal:
         yield lambda reading: out.print(_text(reading, by), end="\n" if once else "\n\n"), None
     else:

@@ -1,0 +1,103 @@
+"""`ebbgate status` without a bus: each part in a line, what is wrong, and what to do about it."""
+
+import msgspec
+import pytest
+
+from ebbgate_bus.contracts import codec, facts, reports, rows, subjects
+from ebbgate_bus.contracts.reports import Beat, Condition, Truth, Verdict
+from ebbgate_cli import overview
+
+READY = tuple(
+    Condition(type=type_, status=Truth.TRUE, reason="Ready")
+    for type_ in ("Accepted", "GatewayFound", "EgressIPReady", "Programmed")
+)
+NO_GATEWAY = (READY[0], Condition(type="GatewayFound", status=Truth.FALSE, reason="NoMatchingNode"))
+SERVER = overview.Server(
+    "nats://127.0.0.1:4222", "2.15.1", (overview.Stream("FACT", 1234, 5_600), overview.Stream("PLAN", 7, 12))
+)
+PAYLOADS = {
+    subjects.fact("node", "n1"): codec.encode(facts.Node(name="n1", internal_ips=("10.0.0.1",))),
+    subjects.fact("policy", "p"): codec.encode(facts.Policy(name="p", uid="1")),
+    subjects.commit(subjects.ALL_SCOPE): codec.encode(rows.Commit(epoch=1, revision=3, count=1, digest="0")),
+    subjects.status("n1"): codec.encode(
+        reports.Applied(node="n1", all_revision=3, slots={"16": "192.0.2.1"})
+    ),
+    subjects.verdict("p"): codec.encode(Verdict(policy="p", uid="1", pods=2, conditions=READY)),
+}
+ALL = tuple(
+    Beat(service=service, name=name, version="1.0")
+    for service, name in (("watcher", "w1"), ("watcher", "w2"), ("resolver", "r"), ("programmer", "n1"))
+)
+
+
+def seen(beats: tuple[Beat, ...] = ALL, server: overview.Server = SERVER, **changed: object) -> overview.Seen:
+    states, verdicts = overview.known(PAYLOADS)
+    found = overview.Seen(server, beats, states, verdicts)
+    return msgspec.structs.replace(found, **changed)
+
+
+def test_where_all_is_well_nothing_is_to_do() -> None:
+    found = overview.of(seen())
+    assert found.troubles == ()
+    assert found.versions == ("1.0",)
+    assert {part.name: part.says for part in found.parts} == {
+        "bus": "nats-server 2.15.1 at nats://127.0.0.1:4222; FACT 1,234 (6 kB), PLAN 7 (12 B)",
+        "watcher": "2 alive: w1, w2",
+        "resolver": "1 alive: r",
+        "programmer": "1 alive on 1 nodes; 1 up to date",
+        "policies": "1 of 1 ready, for 2 pods",
+        "egress IPs": "192.0.2.1",
+    }
+
+
+def told(found: overview.Seen) -> list[str]:
+    return [trouble.what for trouble in overview.of(found).troubles]
+
+
+@pytest.mark.parametrize("service", overview.SERVICES)
+def test_a_silent_service_is_missed(service: str) -> None:
+    assert told(seen(tuple(beat for beat in ALL if beat.service != service))) == [f"no {service} is alive"]
+
+
+def test_versions_that_differ_are_told() -> None:
+    older = Beat(service="resolver", name="s")
+    assert told(seen((*ALL, older))) == ["several versions are running: 1.0, unknown"]
+
+
+def test_a_bus_without_streams_is_all_there_is_to_say() -> None:
+    server = overview.Server("nats://127.0.0.1:4222", "2.15.1", (), ("FACT", "PLAN"))
+    assert told(seen((), server, nodes=(), verdicts=())) == ["the bus has no FACT, PLAN"]
+
+
+def test_what_is_wrong_with_a_node_is_told() -> None:
+    (state,) = seen().nodes
+    for changed, beats, expected in (
+        ({"state": "NoProgrammer"}, ALL, ["n1: no programmer has ever reported"]),
+        ({}, ALL[:3], ["n1: its programmer is silent"]),
+        ({"state": "Behind"}, ALL, ["n1: a revision isn't applied yet"]),
+        ({"problems": ("map full",)}, ALL, ["n1: map full"]),
+    ):
+        other = msgspec.structs.replace(state, **changed)
+        assert told(seen(beats, nodes=(other,))) == expected
+
+
+def test_policies_that_are_not_ready_are_told_and_many_are_counted() -> None:
+    verdicts = tuple(Verdict(policy=f"p{n}", uid=str(n), conditions=NO_GATEWAY) for n in range(5))
+    found = overview.of(seen(verdicts=verdicts))
+    assert [trouble.what for trouble in found.troubles] == [
+        *(f"policy p{n}: NoMatchingNode" for n in range(3)),
+        "and 2 more troubles of policies",
+    ]
+    assert found.troubles[0].to_do == "ebbgate policies p0"
+    assert found.troubles[-1].to_do == "ebbgate policies"
+
+
+def test_sizes_are_for_people() -> None:
+    huge = overview.Server(
+        "u", "v", (overview.Stream("PLAN", 1, 2_500_000_000), overview.Stream("X", 1, 3_000_000))
+    )
+    assert "PLAN 1 (2.5 GB), X 1 (3 MB)" in overview.of(seen(server=huge)).parts[0].says
+    ips = tuple(f"192.0.2.{n}" for n in range(5))
+    (state,) = seen().nodes
+    many = msgspec.structs.replace(state, egress_ips=ips)
+    assert overview.of(seen(nodes=(many,))).parts[-1].says == "192.0.2.0, 192.0.2.1, 192.0.2.2, 2 more"
