@@ -3,6 +3,7 @@
 import typer
 
 from ebbgate_cli.commands import (
+    bugreport,
     drops,
     explain,
     listing,
@@ -34,6 +35,7 @@ app.command("policies")(policies.command)
 app.command("simulate")(simulate.command)
 app.command("plan")(plan.command)
 app.command("test")(stories.command)
+app.command("bugreport")(bugreport.command)
 
 
 @app.callback()

@@ -1,17 +1,19 @@
 """`ebbgate explain`, `simulate` and `policies` asked of a real bus, with a real resolver behind it."""
 
 import asyncio
+import io
 import json
 import pathlib
 import re
 import sys
+import tarfile
 from typing import Any
 
 import msgspec
 import yaml
 from typer.testing import CliRunner, Result
 
-from ebbgate_bus.contracts import codec, facts, reports, rows, subjects
+from ebbgate_bus.contracts import codec, facts, reports, rows, streams, subjects
 from ebbgate_bus.contracts.envelope import Outgoing
 from ebbgate_bus.contracts.message import Message
 from ebbgate_bus.runtime import connection, publisher
@@ -109,6 +111,9 @@ async def _check_answers(server: Any, folder: pathlib.Path) -> None:
     assert "✗ policy bad: Rejected: " in overall.stdout
     troubles = json.loads((await _ask(server, "status", "-o", "json")).stdout)["troubles"]
     assert "node1: no programmer has ever reported" in [each["what"] for each in troubles]
+    archive = folder / "report.tar.gz"
+    assert (await _ask(server, "bugreport", "--file", str(archive))).exit_code == 0
+    _check_report(archive)
     manifest = folder / "policy.json"
     manifest.write_text(
         json.dumps(
@@ -126,6 +131,20 @@ async def _check_answers(server: Any, folder: pathlib.Path) -> None:
     assert (await _ask(server, "simulate", "--delete", "policy/bad")).stdout.splitlines()[0] == (
         "No pod changes its egress."
     )
+
+
+def _check_report(archive: pathlib.Path) -> None:
+    with tarfile.open(archive) as opened:
+        parts = {
+            name.partition("/")[2]: (opened.extractfile(name) or io.BytesIO()).read().decode()
+            for name in opened.getnames()
+        }
+    assert {f"streams/{stream.name}.jsonl" for stream in streams.STREAMS} <= parts.keys()
+    for stream in ("FACT", "JOURNAL"):
+        told = [json.loads(line) for line in parts[f"streams/{stream}.jsonl"].splitlines()]
+        assert subjects.fact("pod", "default", "a") in {each["subject"] for each in told}
+    assert json.loads(parts["status.json"])["troubles"]
+    assert json.loads(parts["version.json"])["ebbgate"]
 
 
 async def test_a_bus_that_does_not_answer_is_said() -> None:

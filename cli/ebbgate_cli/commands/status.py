@@ -25,7 +25,7 @@ def command(form: options.OutputForm = output.Form.TABLE, nats: options.Url = op
     Exit code 1 if something is wrong, or the bus can't be reached.
     """
     try:
-        seen = live.run(nats, lambda bus: _look(bus, nats))
+        seen = live.run(nats, lambda bus: look(bus, nats))
     except live.Unreachable as error:
         raise options.fail(error) from error
     found = overview.of(seen)
@@ -54,7 +54,7 @@ def _show(found: overview.Overview) -> None:
         out.print(text.Text(f"  → {trouble.to_do}", style="dim"))
 
 
-async def _look(bus: connection.Bus, url: str) -> overview.Seen:
+async def look(bus: connection.Bus, url: str) -> overview.Seen:
     beats: dict[str, reports.Beat] = {}
     listening = asyncio.ensure_future(_listen(bus, beats))
     server = await _server(bus, url)
