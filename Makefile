@@ -73,8 +73,9 @@ bpf: build/bpf/ebbgate.bpf.o ## the BPF object
 components: ## Kubernetes and etcd from Go modules, once
 	deploy/lab/components/build
 
-reference: setup ## write docs/bus.md and the schemas beside it anew from the contracts
+reference: setup ## write docs/bus.md, its schemas and docs/cli.md anew from the code
 	$(BIN)/python -m ebbgate_bus.reference docs
+	$(BIN)/python -m typer ebbgate_cli.__main__ utils docs --name ebbgate --output docs/cli.md
 
 lock: ## write requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile -q pyproject.toml --group dev --generate-hashes --no-emit-index-url --python-version 3.11 \

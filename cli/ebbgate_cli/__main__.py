@@ -1,7 +1,10 @@
 """`ebbgate`: the command line's composition root. One module per command; this one only lists them."""
 
+from typing import Annotated
+
 import typer
 
+from ebbgate_bus.runtime import service
 from ebbgate_cli.commands import (
     bugreport,
     drops,
@@ -20,26 +23,42 @@ from ebbgate_cli.commands import (
 app = typer.Typer(
     name="ebbgate",
     help="Ebbgate: pods leave the cluster with a fixed source IP. Ask what it does, or would do.",
+    epilog="With kubectl-ebbgate on the PATH, `kubectl ebbgate …` is the same.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("status")(status.command)
-app.command("list")(listing.command)
-app.command("nodes")(nodes.command)
-app.command("tap")(tap.command)
-app.command("top")(top.command)
-app.command("drops")(drops.command)
-app.command("explain")(explain.command)
-app.command("policies")(policies.command)
-app.command("simulate")(simulate.command)
-app.command("plan")(plan.command)
-app.command("test")(stories.command)
-app.command("bugreport")(bugreport.command)
+COMMANDS = (
+    ("status", status.command, "Does it work? All of it on one screen."),
+    ("policies", policies.command, "What became of each policy."),
+    ("explain", explain.command, "What happens to a packet, and why."),
+    ("list", listing.command, "Which pod leaves by which gateway, with which IP."),
+    ("nodes", nodes.command, "What each node's kernel holds."),
+    ("top", top.command, "Live traffic by policy, egress IP and node."),
+    ("drops", drops.command, "Packets that nodes drop, and why."),
+    ("tap", tap.command, "What is said on the bus, what changed, and why."),
+    ("simulate", simulate.command, "What manifests would change."),
+    ("plan", plan.command, "The rows that manifests would give; no cluster."),
+    ("test", stories.command, "Play stories, to test policies; no cluster."),
+    ("bugreport", bugreport.command, "One archive of what is known."),
+)
+"""What people ask first comes first."""
+for name, command, short in COMMANDS:
+    app.command(name, short_help=short)(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"ebbgate {service.VERSION}")
+        raise typer.Exit
 
 
 @app.callback()
-def _root() -> None:
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
     """Without it typer would make a lone command the whole program."""
 
 
