@@ -9,7 +9,7 @@ HUNTS ?= 3
 HUNT_S ?= 600
 
 .PHONY: help setup demo down cluster cluster-down test check lint unit soak soak-kernel
-.PHONY: bench bench-resolver bench-watcher bench-datapath bpf lock reference clean
+.PHONY: bench bench-resolver bench-watcher bench-datapath bpf lock reference picture clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -76,6 +76,9 @@ components: ## Kubernetes and etcd from Go modules, once
 reference: setup ## write docs/bus.md, its schemas and docs/cli.md anew from the code
 	$(BIN)/python -m ebbgate_bus.reference docs
 	$(BIN)/python -m typer ebbgate_cli.__main__ utils docs --name ebbgate --output docs/cli.md
+
+picture: setup ## draw docs/images/terminal.svg anew: commands at work in a lab of their own
+	@$(BIN)/python -m ebbgate_lab.picture docs/images/terminal.svg
 
 lock: ## write requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile -q pyproject.toml --group dev --generate-hashes --no-emit-index-url --python-version 3.11 \

@@ -21,7 +21,7 @@ _VALUE_MAX = 60
 def of_happening(happening: Happening) -> Text:
     """`HH:MM:SS.mmm  KIND  WHOM  what it says  ← what began it`."""
     kind = happening.name.kind if happening.name else "unknown"
-    line = Text(f"{_clock(happening.message)}  ", style="dim")
+    line = Text.assemble((f"{_clock(happening.message)}  ", "dim"))
     line.append(f"{kind:<16} ", style=_COLOURS.get(kind.partition(".")[0], "default"))
     line.append(f"{_about(happening.name) or happening.subject:<28} ", style="bold")
     line.append(_text(happening), style="red" if happening.trouble else "default")
@@ -78,6 +78,8 @@ def _text(happening: Happening) -> str:
         return f"unreadable: {happening.trouble}"
     if isinstance(happening.now, facts.Gone):
         return "gone"
+    if isinstance(happening.now, reports.Verdict) and isinstance(happening.before, reports.Verdict):
+        return _turned(happening.before, happening.now)
     if not isinstance(happening.now, _SAYS_ALL) and (changed := happenings.changes(happening)):
         return ", ".join(
             f"{field}: {_value(before)} → {_value(now)}" for field, (before, now) in changed.items()
@@ -107,7 +109,7 @@ def _says(message: Message) -> str:
         case reports.Applied():
             return _applied(message)
         case reports.Verdict():
-            return ", ".join(f"{c.type}={c.status} ({c.reason})" for c in message.conditions)
+            return ", ".join(f"{each.type} {_condition(each)}" for each in message.conditions)
     return _fields(message)
 
 
@@ -123,6 +125,26 @@ def _group(group: rows.Group) -> str:
     return f"policy {group.policy}: {text}" + (
         f"; awaiting {', '.join(group.awaiting)}" if group.awaiting else ""
     )
+
+
+def _turned(before: reports.Verdict, now: reports.Verdict) -> str:
+    """The conditions that changed, or what else did."""
+    old = {each.type: each for each in before.conditions}
+    turned = [_turn(old.get(each.type), each) for each in now.conditions if old.get(each.type) != each]
+    programmed = f"{len(now.nodes_programmed)} of {len(now.nodes_wanted)} nodes"
+    return ", ".join(turned) or f"generation {now.generation}, {now.pods} pods, {programmed}"
+
+
+def _turn(before: reports.Condition | None, now: reports.Condition) -> str:
+    if before is None:
+        return f"{now.type} {_condition(now)}"
+    if (before.status, before.reason) == (now.status, now.reason):
+        return f"{now.type}: {now.message}"
+    return f"{now.type} {_condition(before)} → {_condition(now)}"
+
+
+def _condition(of: reports.Condition) -> str:
+    return f"{of.status} ({of.reason})"
 
 
 def _applied(applied: reports.Applied) -> str:

@@ -73,7 +73,7 @@ def _parts(seen: Seen) -> Iterator[Part]:
     yield Part("programmer", told)
     ready = sum(standing.hindrance(verdict) is None for verdict in seen.verdicts)
     pods = sum(verdict.pods for verdict in seen.verdicts)
-    yield Part("policies", f"{ready} of {len(seen.verdicts)} ready, for {pods:,} pods")
+    yield Part("policies", f"{ready} of {len(seen.verdicts)} ready; pods: {pods:,}")
     egress_ips = {ip for state in seen.nodes for ip in state.egress_ips}
     yield Part("egress IPs", ", ".join(_few(sorted(egress_ips))) or "none")
 

@@ -45,7 +45,7 @@ def test_where_all_is_well_nothing_is_to_do() -> None:
         "watcher": "2 alive: w1, w2",
         "resolver": "1 alive: r",
         "programmer": "1 alive on 1 nodes; 1 up to date",
-        "policies": "1 of 1 ready, for 2 pods",
+        "policies": "1 of 1 ready; pods: 2",
         "egress IPs": "192.0.2.1",
     }
 

@@ -138,6 +138,32 @@ def test_what_has_no_name_is_told_only_where_everything_is() -> None:
     assert not concerns.holds(concerns.Filters(node="n1"), foreign)
 
 
+def test_of_a_verdict_the_conditions_that_turned_are_told() -> None:
+    def verdict(status: reports.Truth, reason: str, pods: int = 1, said: str = "") -> reports.Verdict:
+        accepted = reports.Condition(type="Accepted", status=reports.Truth.TRUE, reason="Valid", message=said)
+        programmed = reports.Condition(type="Programmed", status=status, reason=reason)
+        return reports.Verdict(policy="p", uid="1", pods=pods, conditions=(accepted, programmed))
+
+    messages = [
+        verdict(reports.Truth.FALSE, "Waiting"),
+        verdict(reports.Truth.TRUE, "Programmed"),
+        verdict(reports.Truth.TRUE, "Programmed", 2),
+        verdict(reports.Truth.TRUE, "Programmed", 2, "generation 2"),
+        reports.Verdict(policy="p", uid="1"),
+    ]
+    found = [
+        line.partition(" p     ")[2].strip()
+        for line in told(*(live(subjects.verdict("p"), each) for each in messages))
+    ]
+    assert found == [
+        "Accepted True (Valid), Programmed False (Waiting)",
+        "Programmed False (Waiting) → True (Programmed)",
+        "generation 0, 2 pods, 0 of 0 nodes",
+        "Accepted: generation 2",
+        "generation 0, 0 pods, 0 of 0 nodes",
+    ]
+
+
 def test_a_problem_of_a_node_is_told_with_its_revisions() -> None:
     applied = reports.Applied(node="n1", all_revision=3, problems=(reports.Problem(reason="map full"),))
     (line,) = told(live(subjects.status("n1"), applied))
