@@ -9,6 +9,7 @@ import concurrent.futures
 import functools
 import logging
 import random
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -18,7 +19,7 @@ from ebbgate_bus.contracts import codec, envelope, facts, reports, streams, subj
 from ebbgate_bus.runtime import connection, follower, publisher, service, tracing
 from ebbgate_programmer import installer, settings, telling
 from ebbgate_programmer.core import applied, scopes
-from ebbgate_programmer.io import hints, kernel
+from ebbgate_programmer.io import hints, kernel, tally
 
 AnswerT = TypeVar("AnswerT")
 
@@ -39,8 +40,9 @@ log = logging.getLogger(__name__)
 class Programmer:
     """One node's. Made and run inside the event loop."""
 
-    def __init__(self, chosen: settings.Settings, bus: connection.Bus) -> None:
-        self._settings, self._bus = chosen, bus
+    def __init__(self, chosen: settings.Settings, bus: connection.Bus, counts: tally.Tally) -> None:
+        self._settings, self._bus, self._counts = chosen, bus, counts
+        counts.unready = "no plan for this node is on the bus yet"
         self._node = chosen.node
         self._shared = scopes.Scope(subjects.ALL_SCOPE)
         self._own = scopes.Scope(subjects.node_scope(chosen.node))
@@ -53,7 +55,7 @@ class Programmer:
         self._retry_s = RETRY_S
         self._hint_timer: asyncio.TimerHandle | None = None
         self._quiet_timer: asyncio.TimerHandle | None = None
-        self._reports = Reports(chosen.node, bus)
+        self._reports = Reports(chosen.node, bus, counts)
 
     async def run(self) -> None:
         """Until cancelled. Leaves the kernel as it is."""
@@ -65,7 +67,7 @@ class Programmer:
                 direct=self._settings.direct,
             )
         )
-        self._telling = telling.Telling(self._node, self._bus, made)
+        self._telling = telling.Telling(self._node, self._bus, made, self._counts)
         passes = installer.Installer(made, node=self._node, port=self._settings.port, drain=self._hints.drain)
         try:
             await self._reports.recall()
@@ -108,6 +110,7 @@ class Programmer:
 
     def _read_anew(self) -> None:
         log.warning("plan.disagreed", extra={"fields": {"node": self._node, "reason": "reading it anew"}})
+        self._counts.disagreements += 1
         self._bus.interrupted()
 
     def _hinted(self) -> None:
@@ -126,11 +129,12 @@ class Programmer:
         while True:
             fresh, self._fresh = self._fresh, False
             self._wake.clear()
-            agreed = scopes.pair(self._shared, self._own)
+            agreed, began_s = scopes.pair(self._shared, self._own), time.monotonic()
             outcome = await self._in_worker(functools.partial(passes.step, agreed, fresh=fresh))
             if fresh and not outcome.changes:
                 self._pause_s = max(self._settings.resync_s, PAUSES * outcome.cpu_s)
             self._telling.names = outcome.names
+            self._counts.passed(_result(outcome), began_s, outcome.spans)
             self._reports.take(agreed, outcome, (self._shared.problem, self._own.problem))
             await self._until_woken(self._next_pause(outcome))
 
@@ -153,18 +157,25 @@ class Programmer:
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
 
+def _result(outcome: installer.Outcome) -> str:
+    if outcome.lacking:
+        return "lacking"
+    if outcome.drifted:
+        return "repaired"
+    return "changed" if outcome.changes else "unchanged"
+
+
 class Reports:
     """What the node says of itself: the latest Applied and NodeNetwork, each published when it changed."""
 
-    def __init__(self, node: str, bus: connection.Bus) -> None:
-        self._node, self._bus = node, bus
+    def __init__(self, node: str, bus: connection.Bus, counts: tally.Tally) -> None:
+        self._node, self._bus, self._counts = node, bus, counts
         self._publisher = publisher.Publisher(bus)
         self._waiting: dict[str, envelope.Outgoing] = {}
         self._filled = asyncio.Event()
         self._applied: reports.Applied | None = None
         self._network: facts.NodeNetwork | None = None
         self._told: tuple[str, ...] = ()
-        self._ready = False
         self._sequence = 0
         self.subjects = (
             (streams.STATUS, subjects.status(node)),
@@ -230,6 +241,9 @@ class Reports:
             self._say(subjects.fact("nodenetwork", self._node), said, tracing.new())
         problems = (*outcome.problems, *(problem for problem in commits if problem))
         self._tell_problems(tuple(problem.reason for problem in problems))
+        self._counts.problems = len(problems)
+        self._counts.changes.update(outcome.changes)
+        self._counts.drifts += outcome.drifted
         held = outcome.held
         if held is None and (self._applied is None or agreed is None):
             return
@@ -241,8 +255,9 @@ class Reports:
             new = applied.report(self._node, agreed, held, problems)
             new = msgspec.structs.replace(new, drift_repairs=drift, took_ms=outcome.took_ms)
         self._log(new, outcome)
-        if held is not None and not self._ready:
-            self._ready = True
+        self._counts.applied = new
+        if held is not None and self._counts.unready:
+            self._counts.unready = ""
             fields = {"node": self._node, "changes": len(outcome.changes)}
             log.info("programmer.ready", extra={"fields": fields})
         if applied.says_more(new, self._applied):
@@ -254,8 +269,10 @@ class Reports:
         sequence = max((each.sequence for each in agreed), default=0) if agreed else 0
         if agreed is None or sequence <= self._sequence:
             return tracing.new()
-        self._sequence = sequence
         passed = applied.headers(agreed)
+        if self._sequence:  # the first plan after a start may follow from an event of long ago
+            self._counts.arrived(passed.get(envelope.SEEN, ""))
+        self._sequence = sequence
         return passed | tracing.child(passed)
 
     def _say(

@@ -7,13 +7,14 @@ kinds are synced: an object that hasn't been listed yet would look like one that
 for what changed since the last one, whoever changed it: facts, reports, PLAN, or time.
 """
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from ebbgate_bus.contracts import codec, rows, subjects
+from ebbgate_bus.contracts import codec, reports, rows, subjects
 from ebbgate_bus.contracts.envelope import SEEN, TRACEPARENT, Outgoing, Stored
-from ebbgate_resolver.core import answers, inventory
+from ebbgate_resolver.core import answers, census, inventory
 from ebbgate_resolver.core.incremental import incremental, ledger
 from ebbgate_resolver.core.people import verdicts
 from ebbgate_resolver.core.plan import diff, freed, held, presence, release, revision, wanted
@@ -70,6 +71,17 @@ class Resolver:
     def commits(self) -> dict[str, rows.Commit]:
         """Scope → Commit, as last read or stored."""
         return dict(self._plan.commits)
+
+    @property
+    def census(self) -> census.Census:
+        return census.take(self._known, self._plan)
+
+    @property
+    def verdicts(self) -> Iterator[reports.Verdict]:
+        """What was last said of each policy, as far as this version can read it."""
+        for subject, payload in self._verdicts.items():
+            with contextlib.suppress(codec.Undecodable):
+                yield codec.decode_as(reports.Verdict, subject, payload)
 
     def replace_facts(self, messages: Iterable[Stored]) -> None:
         """All there is in FACT. What is as it was costs next to nothing."""
