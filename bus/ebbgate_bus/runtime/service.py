@@ -12,7 +12,7 @@ import types
 from collections.abc import Awaitable, Callable
 
 from ebbgate_bus.contracts import codec, reports, subjects
-from ebbgate_bus.runtime import connection
+from ebbgate_bus.runtime import connection, tracing
 
 BEAT_INTERVAL_S = 1.0
 STOP_AGAIN_S = 0.5
@@ -25,7 +25,10 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
     line.
     """
     sys.excepthook = _died
-    asyncio.run(_until_signalled(main))
+    try:
+        asyncio.run(_until_signalled(main))
+    finally:
+        tracing.close()
 
 
 def _died(kind: type[BaseException], error: BaseException, trace: types.TracebackType | None) -> None:

@@ -50,6 +50,8 @@ class Lab:
         self.pin_root = BPFFS / f"{prefix}lab"
         self.source: sources.Source = sources.Directory(self.folder / "manifests")
         self.processes: dict[str, processes.Process] = {}
+        self.environment: dict[str, str] = {}
+        """Of our services, beside what they inherit; to be set before `install`."""
         self.web = webserver.Webserver(self.folder, self.netns("external"), outlive=outlive)
 
     @property
@@ -178,7 +180,7 @@ class Lab:
         health_port = str(HEALTH_PORTS.get(name, PROGRAMMER_HEALTH_PORT))
         command = processes.module(module, *arguments, "--nats", self.url, "--health-port", health_port)
         log = self.folder / f"{name}.log"
-        self._add(processes.Process(name, command, log=log, netns=self.netns(place)))
+        self._add(processes.Process(name, command, log=log, netns=self.netns(place), env=self.environment))
 
     def _add_programmer(self, node: str) -> None:
         pins, bpf_object = str(self.pin_path(node)), str(BPF_OBJECT)

@@ -9,7 +9,7 @@ import logging
 import sys
 from collections.abc import Iterable
 
-from ebbgate_bus.runtime import connection, health, logs, service, vitals
+from ebbgate_bus.runtime import connection, health, logs, service, tracing, vitals
 from ebbgate_bus.runtime import metrics as measures
 from ebbgate_programmer import loop, settings
 from ebbgate_programmer.core import diagnosis
@@ -29,6 +29,7 @@ def main() -> int:
         print(f"ebbgate-programmer: missing: {'; '.join(lacks)}", file=sys.stderr)
         return 1
     if chosen.command == "run":
+        tracing.setup(service="programmer", name=chosen.node, node=chosen.node)
         memory.keep_little()
         service.run(lambda: _run(chosen))
     elif chosen.command == "clean":

@@ -19,7 +19,7 @@ from ebbgate_bus.contracts import codec, envelope, facts, reports, streams, subj
 from ebbgate_bus.runtime import connection, follower, publisher, service, tracing
 from ebbgate_programmer import installer, settings, telling
 from ebbgate_programmer.core import applied, scopes
-from ebbgate_programmer.io import hints, kernel, tally
+from ebbgate_programmer.io import hints, kernel, spans, tally
 
 AnswerT = TypeVar("AnswerT")
 
@@ -176,7 +176,8 @@ class Reports:
         self._applied: reports.Applied | None = None
         self._network: facts.NodeNetwork | None = None
         self._told: tuple[str, ...] = ()
-        self._sequence = 0
+        self._sequences = (0, 0)
+        self._passes: dict[str, str] = {}
         self.subjects = (
             (streams.STATUS, subjects.status(node)),
             (streams.FACT, subjects.fact("nodenetwork", node)),
@@ -223,8 +224,11 @@ class Reports:
             await self._filled.wait()
             self._filled.clear()
             waiting, self._waiting = list(self._waiting.values()), {}
+            began_ns = time.time_ns()
             try:
                 await self._publisher.publish(waiting)
+                for message in waiting:
+                    spans.record_send(message, self._passes.pop(message.subject, ""), began_ns)
             except publisher.Refused as error:
                 log.error("report.refused", extra={"fields": {"node": self._node, "reason": str(error)}})
 
@@ -238,7 +242,7 @@ class Reports:
         said = facts.NodeNetwork(node=self._node, interfaces=outcome.interfaces)
         if said != self._network:
             self._network = said
-            self._say(subjects.fact("nodenetwork", self._node), said, tracing.new())
+            self._say(subjects.fact("nodenetwork", self._node), said, tracing.headers())
         problems = (*outcome.problems, *(problem for problem in commits if problem))
         self._tell_problems(tuple(problem.reason for problem in problems))
         self._counts.problems = len(problems)
@@ -254,7 +258,9 @@ class Reports:
         else:
             new = applied.report(self._node, agreed, held, problems)
             new = msgspec.structs.replace(new, drift_repairs=drift, took_ms=outcome.took_ms)
-        self._log(new, outcome)
+        news = self._news(agreed)
+        told = spans.Pass(news, outcome.spans)
+        self._log(new, outcome, told.trace_id)
         self._counts.applied = new
         if held is not None and self._counts.unready:
             self._counts.unready = ""
@@ -262,18 +268,20 @@ class Reports:
             log.info("programmer.ready", extra={"fields": fields})
         if applied.says_more(new, self._applied):
             self._applied = new
-            self._say(subjects.status(self._node), new, self._headers(agreed))
+            told.record(new, outcome.changes)
+            self._passes[subjects.status(self._node)] = told.span_id
+            headers = applied.headers(agreed) if agreed and news else {}
+            self._say(subjects.status(self._node), new, headers | told.headers())
 
-    def _headers(self, agreed: installer.Pair | None) -> dict[str, str]:
-        """Those of the event behind it; a trace of its own if no new Commit is."""
-        sequence = max((each.sequence for each in agreed), default=0) if agreed else 0
-        if agreed is None or sequence <= self._sequence:
-            return tracing.new()
-        passed = applied.headers(agreed)
-        if self._sequence:  # the first plan after a start may follow from an event of long ago
-            self._counts.arrived(passed.get(envelope.SEEN, ""))
-        self._sequence = sequence
-        return passed | tracing.child(passed)
+    def _news(self, agreed: installer.Pair | None) -> list[scopes.Agreed]:
+        """Scopes of which the Commit is new since the last time, the newest first."""
+        if agreed is None:
+            return []
+        known, self._sequences = self._sequences, (agreed[0].sequence, agreed[1].sequence)
+        news = [each for each, before in zip(agreed, known, strict=True) if each.sequence > before]
+        if news and any(known):  # the first plan after a start may follow from an event of long ago
+            self._counts.arrived(applied.headers(agreed).get(envelope.SEEN, ""))
+        return sorted(news, key=lambda each: each.sequence, reverse=True)
 
     def _say(
         self, subject: str, message: facts.NodeNetwork | reports.Applied, headers: dict[str, str]
@@ -290,7 +298,7 @@ class Reports:
                 log.info("problem.solved", extra={"fields": {"node": self._node, "reason": reason}})
         self._told = reasons
 
-    def _log(self, new: reports.Applied, outcome: installer.Outcome) -> None:
+    def _log(self, new: reports.Applied, outcome: installer.Outcome, trace_id: str) -> None:
         """One line when something was written, and one when a plan is found in place already."""
         revisions = (new.epoch, new.all_revision, new.node_revision)
         if outcome.changes or revisions != self._logged:
@@ -300,6 +308,7 @@ class Reports:
                 "node_revision": new.node_revision,
                 "changes": outcome.changes,
                 "took_ms": outcome.took_ms,
+                "trace": trace_id,
             }
             log.info("drift.repaired" if outcome.drifted else "plan.applied", extra={"fields": fields})
         self._logged = revisions

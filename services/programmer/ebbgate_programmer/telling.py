@@ -47,7 +47,7 @@ class Telling:
                 payload = codec.encode(self._counts.stats)
                 if payload != self._said:
                     # The time between two readings makes rates of them: the node's, as its counters are.
-                    headers = tracing.new() | {envelope.SEEN: str(time.time_ns())}
+                    headers = tracing.headers() | {envelope.SEEN: str(time.time_ns())}
                     message = envelope.Outgoing(subjects.stats(self._node), payload, headers)
                     await self._publisher.publish([message])
                     self._said = payload

@@ -26,12 +26,13 @@ from ebbgate_bus.runtime import (
     publisher,
     revision,
     service,
+    tracing,
     vitals,
 )
 from ebbgate_bus.runtime import metrics as measures
 from ebbgate_resolver import settings as settings_
 from ebbgate_resolver.core import engine
-from ebbgate_resolver.io import memory, metrics, plan, tally
+from ebbgate_resolver.io import memory, metrics, plan, spans, tally
 
 TICK_S = 1.0
 """Time passes for slots and silent nodes even when nothing arrives."""
@@ -63,6 +64,7 @@ class Shell:
         self._timely = False
         self._kept = False
         self._sequence = UNKNOWN
+        self._folding: tuple[int, int] | None = None
         self._verdicts = publisher.Publisher(bus)
 
     async def run(self) -> None:
@@ -174,7 +176,7 @@ class Shell:
 
     def _fold(self) -> None:
         queue, self._queue = self._queue, []
-        began = time.perf_counter()
+        began_ns = time.time_ns()
         for source, batch in queue:
             self._counts.folded[source] += len(batch.messages)
             if batch.replaced:
@@ -188,12 +190,14 @@ class Shell:
                 case _:
                     self._engine.fold(batch.messages)
         if queue:
-            self._counts.phases["fold"].observe(time.perf_counter() - began)
+            ended_ns = time.time_ns()
+            self._counts.phases["fold"].observe((ended_ns - began_ns) / 1e9)
+            self._folding = (self._folding[0] if self._folding else began_ns, ended_ns)
 
     async def _step(self) -> None:
-        began = time.perf_counter()
-        step = self._engine.step(time.time())
-        self._note(step, began)
+        turn, self._folding = spans.Turn(self._engine.cause, self._folding), None
+        step = turn.told(self._engine.step(time.time(), turn.traceparent))
+        self._note(step, turn)
         began = time.perf_counter()
         try:
             for batch in step.batches:
@@ -202,22 +206,25 @@ class Shell:
             await self._lost(error)
             return
         self._engine.stored(step)
+        turn.stored(step.batches)
         self._counts.stored(step.batches, timely=self._timely)
         self._timely = True
         await self._report(step.verdicts)
+        turn.ended(step.verdicts)
         if step.batches or step.verdicts:
             self._counts.phases["publish"].observe(time.perf_counter() - began)
         if step.batches:
             self._woken.set()  # what was stored may allow what had to wait for it
             messages = sum(map(len, step.batches))
-            log.info("revision.stored", extra={"fields": {"messages": messages, "sequence": self._sequence}})
+            fields = {"messages": messages, "sequence": self._sequence, "trace": turn.trace_id}
+            log.info("revision.stored", extra={"fields": fields})
 
-    def _note(self, step: engine.Step, began: float) -> None:
+    def _note(self, step: engine.Step, turn: spans.Turn) -> None:
         for note in step.notes:
             log.info(note.event, extra={"fields": note.fields})
             self._counts.unreadable += note.event.endswith(".unreadable")
         if step.batches or step.verdicts:
-            self._counts.phases["resolve"].observe(time.perf_counter() - began)
+            self._counts.phases["resolve"].observe(turn.resolving_s)
 
     async def _report(self, verdicts: tuple[Outgoing, ...]) -> None:
         if not verdicts:
@@ -258,6 +265,7 @@ async def run(settings: settings_.Settings) -> None:
 def main() -> None:
     settings = settings_.parse(sys.argv[1:])
     logs.setup(service="resolver", name=settings.name)
+    tracing.setup(service="resolver", name=settings.name)
     memory.prepare()
     service.run(lambda: run(settings))
 

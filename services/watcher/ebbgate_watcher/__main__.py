@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from ebbgate_bus.runtime import connection, health, jetstream, logs, revision, service, vitals
+from ebbgate_bus.runtime import connection, health, jetstream, logs, revision, service, tracing, vitals
 from ebbgate_bus.runtime import metrics as measures
 from ebbgate_watcher import settings
 from ebbgate_watcher.core import inputs, manifests, mirror, shapes
@@ -213,7 +213,7 @@ def _outside(
 ) -> tuple[sources.Source, leadership.Leadership, "outcomes.Outcomes | None"]:
     """A directory has no status and no Events: `ebbgate policies` shows what became of its policies."""
     if chosen.source == "directory":
-        manifests_ = directory.Directory(chosen.path, node_networks=chosen.node_networks)
+        manifests_ = directory.Directory(chosen.path, counts, node_networks=chosen.node_networks)
         return manifests_, leadership.Alone(), None
     # Imported only where it is used: the official client takes 0.4 s and 45 MB.
     from ebbgate_watcher.io import api, election, kubernetes, outcomes
@@ -230,4 +230,5 @@ if __name__ == "__main__":
     sys.setrecursionlimit(shapes.API_DEPTH + 1000)
     chosen = settings.parse_settings()
     logs.setup(service="watcher", name=chosen.name)
+    tracing.setup(service="watcher", name=chosen.name)
     service.run(functools.partial(main, chosen))

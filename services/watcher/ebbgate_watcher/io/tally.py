@@ -4,13 +4,16 @@
 """
 
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 
 from ebbgate_bus.contracts import envelope
 from ebbgate_bus.contracts.envelope import Outgoing
 from ebbgate_bus.runtime import metrics
 from ebbgate_watcher.core import inputs, objects
+
+RECENT = 4096
+"""Readings whose end is remembered, for traces: more than wait to be published at any time."""
 
 
 class Kind:
@@ -47,10 +50,21 @@ class Tally:
         self.kinds: dict[str, Kind] = {}
         self.published = 0
         self.requests: Counter[tuple[str, int]] = Counter()
+        self._normalised: OrderedDict[int, int] = OrderedDict()
 
     def sent(self, what: str, status: int) -> None:
         """`what`: status, event, discovery. `status`: HTTP's."""
         self.requests[what, status] += 1
+
+    def normalised(self, seen_ns: int) -> None:
+        """What arrived at `seen_ns` is read."""
+        self._normalised[seen_ns] = time.time_ns()
+        if len(self._normalised) > RECENT:
+            self._normalised.popitem(last=False)
+
+    def normalised_ns(self, seen_ns: int) -> int:
+        """When it was; `seen_ns` if nobody knows."""
+        return self._normalised.get(seen_ns, seen_ns)
 
     def kind(self, name: str) -> Kind:
         return self.kinds.setdefault(name, Kind())
