@@ -8,7 +8,7 @@ from typing import Any
 
 from typer.testing import CliRunner, Result
 
-from ebbgate_bus.contracts import codec, envelope, facts, reports, rows, streams, subjects
+from ebbgate_bus.contracts import codec, envelope, facts, reports, rows, streams, subjects, trace
 from ebbgate_bus.contracts.envelope import Outgoing
 from ebbgate_bus.contracts.message import Message
 from ebbgate_bus.runtime import connection, publisher, tracing
@@ -36,11 +36,11 @@ async def test_what_was_said_lately_is_told_with_what_changed_and_why(
 ) -> None:
     send = publisher.Publisher(bus)
     await send.start()
-    began = tracing.new()
+    began = tracing.headers()
     await say(send, subjects.fact("pod", "default", "a"), POD, began)
-    await say(send, ROW_SUBJECT, ROW, tracing.child(began))
-    await say(send, subjects.verdict("p"), VERDICT, tracing.new())
-    await say(send, ROW_SUBJECT, facts.GONE, tracing.new())
+    await say(send, ROW_SUBJECT, ROW, trace.headers(tracing.child(trace.of(began))))
+    await say(send, subjects.verdict("p"), VERDICT, tracing.headers())
+    await say(send, ROW_SUBJECT, facts.GONE, tracing.headers())
     found = await tap(server, "--since", "1m", "--count", "4", "-o", "json")
     assert found.exit_code == 0, found.output
     messages = [json.loads(line) for line in found.output.splitlines()]
@@ -66,7 +66,7 @@ async def test_the_example_of_the_docs_tells_what_is_and_what_comes(server: Any,
     assert len(EXAMPLE.read_text().splitlines()) <= 30
     send = publisher.Publisher(bus)
     await send.start()
-    await say(send, ROW_SUBJECT, ROW, tracing.new())
+    await say(send, ROW_SUBJECT, ROW, tracing.headers())
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, str(EXAMPLE), server.url), stdout=asyncio.subprocess.PIPE
     )
@@ -74,7 +74,7 @@ async def test_the_example_of_the_docs_tells_what_is_and_what_comes(server: Any,
     try:
         async with asyncio.timeout(20):
             assert await process.stdout.readline() == b"10.244.1.10 default/a\n"
-            await say(send, ROW_SUBJECT, facts.GONE, tracing.new())
+            await say(send, ROW_SUBJECT, facts.GONE, tracing.headers())
             assert await process.stdout.readline() == b"10.244.1.10 gone\n"
     finally:
         process.kill()

@@ -6,11 +6,14 @@ import socket
 from collections.abc import AsyncIterator
 
 import pytest
-from prometheus_client import Metric
-from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
-from ebbgate_bus.runtime import health
+from ebbgate_bus.runtime import health, metrics, options
+
+CATALOGUE = metrics.Catalogue("ebbgate_test")
+ANSWER = CATALOGUE.gauge("answer", "Of all questions")
+ASKED = CATALOGUE.counter("asked", "Questions", "by", "tone")
+DELAY = CATALOGUE.histogram("delay_seconds", "Until the answer", "by")
 
 
 class Service:
@@ -20,8 +23,12 @@ class Service:
             self.port = int(probe.getsockname()[1])
         self.reason = ""
 
-    def collect(self) -> list[Metric]:
-        return [GaugeMetricFamily("ebbgate_answer", "of all questions", value=42.0)]
+    def collect(self) -> list[metrics.Measured]:
+        delays = metrics.Histogram()
+        for delay_s in (0.001, 0.002, 99.0):
+            delays.observe(delay_s)
+        asked = metrics.Measured(ASKED, {("me", "kind"): 2, ("you", 'so "so"'): 3})
+        return [metrics.one(ANSWER, 42), asked, metrics.by(DELAY, {"me": delays})]
 
     async def ask(self, request: bytes) -> tuple[str, bytes]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -39,7 +46,8 @@ class Service:
 async def service() -> AsyncIterator[Service]:
     service = Service()
     state = health.Health(lambda: service.reason, service.collect)
-    serving = asyncio.ensure_future(health.serve(state, "127.0.0.1", service.port))
+    address = options.HealthAddress("127.0.0.1", service.port)
+    serving = asyncio.ensure_future(health.serve(state, address))
     try:
         async with asyncio.timeout(10):
             while True:
@@ -65,7 +73,12 @@ async def test_metrics_are_those_of_the_service_and_of_its_process(service: Serv
     status, body = await service.get("/metrics")
     assert status == "200 OK"
     families = {each.name: each for each in text_string_to_metric_families(body.decode())}
-    assert families["ebbgate_answer"].samples[0].value == 42.0
+    assert families["ebbgate_test_answer"].samples[0].value == 42.0
+    asked = {each.labels["tone"]: each.value for each in families["ebbgate_test_asked"].samples}
+    assert asked == {"kind": 2.0, 'so "so"': 3.0}
+    delays = {each.labels.get("le", each.name): each.value for each in families[DELAY.name].samples}
+    assert (delays["0.001"], delays["0.0025"], delays["10.0"], delays["+Inf"]) == (1, 2, 2, 3)
+    assert delays[f"{DELAY.name}_sum"] == pytest.approx(99.003)
     assert families["process_resident_memory_bytes"].samples[0].value > 1e6
 
 
@@ -86,4 +99,8 @@ async def test_what_is_no_such_question_is_refused(service: Service, request_: b
 
 async def test_a_port_that_is_taken_is_an_error(service: Service) -> None:
     with pytest.raises(OSError, match="address already in use"):
-        await health.serve(health.Health(str, list), "127.0.0.1", service.port)
+        await health.serve(health.Health(str, list), options.HealthAddress("127.0.0.1", service.port))
+
+
+async def test_nothing_is_served_without_a_port() -> None:
+    await asyncio.wait_for(health.serve(health.Health(str, list), None), 10)

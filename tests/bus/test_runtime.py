@@ -15,7 +15,7 @@ PLAN = [f"{subjects.ROOT}.plan.>"]
 
 def peer(number: int, address: str = "10.0.0.1") -> Outgoing:
     payload = codec.encode(rows.Peer(addresses=(address,)))
-    return Outgoing(subjects.peer(f"node-{number}"), payload, tracing.new())
+    return Outgoing(subjects.peer(f"node-{number}"), payload, tracing.headers())
 
 
 async def started(bus: connection.Bus) -> publisher.Publisher:

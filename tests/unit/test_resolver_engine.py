@@ -304,6 +304,25 @@ def test_messages_carry_the_trace_of_their_cause_and_tombstones_their_time_to_li
     assert all(message.headers == {} for message in objects.messages_of(resolver.step(1.0)))
 
 
+def test_messages_carry_the_span_they_are_told_to() -> None:
+    resolver = _open()
+    resolver.fold([Stored(objects.subject_of(POD), b"", 3, {SEEN: "17"})])
+    made = resolver.step(1.0, "00-mine")
+    messages = [*objects.messages_of(made), *made.verdicts]
+    assert messages
+    assert all((each.headers[SEEN], each.headers[TRACEPARENT]) == ("17", "00-mine") for each in messages)
+
+
+def test_what_is_read_anew_is_not_what_happened_just_now() -> None:
+    resolver = _open()
+    headers = {SEEN: "17", TRACEPARENT: "00-" + "a" * 32 + "-" + "b" * 16 + "-01"}
+    resolver.fold([Stored(objects.subject_of(POD), b"", 3, headers)])
+    known = resolver.cause
+    assert known.subject == objects.subject_of(POD)
+    resolver.replace_facts([Stored(objects.subject_of(GW), codec.encode(GW), 4, headers | {SEEN: "18"})])
+    assert resolver.cause == known
+
+
 def test_a_node_that_is_gone_loses_its_commit() -> None:
     resolver = objects.resolver_of(GW, SRC)
     objects.step(resolver)

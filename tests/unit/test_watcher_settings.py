@@ -4,6 +4,7 @@ import pathlib
 
 import pytest
 
+from ebbgate_bus.runtime import options
 from ebbgate_watcher import settings
 from ebbgate_watcher.core import lease
 
@@ -22,7 +23,8 @@ def test_options_win_over_the_environment() -> None:
         "EBBGATE_HEALTH_BIND": "::1",
     }
     chosen = settings.parse_settings(["--lease", "c/d"], env)
-    assert (chosen.lease, chosen.terms.duration_s, chosen.health) == (("c", "d"), 30.0, ("::1", 8080))
+    assert (chosen.lease, chosen.terms.duration_s) == (("c", "d"), 30.0)
+    assert chosen.health == options.HealthAddress("::1", 8080)
 
 
 def test_who_is_alone_needs_no_lease() -> None:
@@ -38,7 +40,7 @@ def test_who_is_alone_needs_no_lease() -> None:
         (["--lease", "name-alone"], "NAMESPACE/NAME"),
         (["--lease-duration", "5"], "must exceed"),
         (["--lease-retry-period", "0"], "must exceed"),
-        (["--health-port", "x"], "invalid int"),
+        (["--health-port", "x"], "not a port"),
     ],
 )
 def test_what_makes_no_sense_is_said(

@@ -32,9 +32,7 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
 
 
 def traceparent(trace_id: str, span_id: str) -> str:
-    """`trace_id`: 32 hex digits, `span_id`: 16; always sampled, as sampling is decided where tracing is
-    exported.
-    """
+    """Of a trace that is sampled. `trace_id`: 32 hex digits, `span_id`: 16."""
     return f"00-{trace_id}-{span_id}-01"
 
 

@@ -21,10 +21,11 @@ log = logging.getLogger(__name__)
 
 
 class Bus(Client):
-    """A nats-py client whose interruptions can be listened to."""
+    """A nats-py client whose interruptions can be listened to. `interruptions`: how many there were."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.interruptions = 0
         self._listeners: list[Callable[[], None]] = []
 
     def on_interruption(self, listener: Callable[[], None]) -> Callable[[], None]:
@@ -36,6 +37,7 @@ class Bus(Client):
         return lambda: self._listeners.remove(listener)
 
     def interrupted(self) -> None:
+        self.interruptions += 1
         for listener in tuple(self._listeners):
             listener()
 

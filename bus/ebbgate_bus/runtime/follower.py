@@ -18,7 +18,7 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from ebbgate_bus.contracts import envelope, subjects
+from ebbgate_bus.contracts import envelope, subjects, trace
 from ebbgate_bus.contracts.envelope import Stored
 from ebbgate_bus.contracts.streams import Stream
 from ebbgate_bus.runtime import connection, jetstream
@@ -31,7 +31,7 @@ MAX_BATCH = 10_000
 QUEUE_LIMIT = 1_000_000
 """Messages waiting; a reader that is further behind reads the stream anew instead."""
 
-_OURS = (envelope.SEEN, envelope.TRACEPARENT, envelope.RESOURCE_VERSION, envelope.TTL)
+_OURS = (envelope.SEEN, envelope.TRACEPARENT, envelope.RESOURCE_VERSION, envelope.TTL, trace.WORK)
 
 log = logging.getLogger(__name__)
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ebbgate_bus.runtime import metrics, options
+
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
@@ -27,11 +29,13 @@ class Health(msgspec.Struct, frozen=True):
     """`unready`: why not, or empty. `collect`: what there is to be measured, now."""
 
     unready: Callable[[], str]
-    collect: Callable[[], Iterable["Metric"]]
+    collect: Callable[[], Iterable[metrics.Measured]]
 
 
-async def serve(health: Health, host: str, port: int) -> None:
-    """For ever. `host` empty: all addresses. Raises OSError if the port is taken."""
+async def serve(health: Health, address: options.HealthAddress | None) -> None:
+    """For ever; not at all without an address. Raises OSError if the port is taken."""
+    if address is None:
+        return
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(
@@ -43,7 +47,7 @@ async def serve(health: Health, host: str, port: int) -> None:
                 await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(answer, host or None, port, limit=REQUEST_LIMIT)
+    server = await asyncio.start_server(answer, address.host or None, address.port, limit=REQUEST_LIMIT)
     async with server:
         await server.serve_forever()
 
@@ -60,12 +64,12 @@ def _respond(health: Health, head: bytes) -> bytes:
             reason = health.unready()
             return _answer("503 Service Unavailable" if reason else "200 OK", f"{reason or 'ok'}\n".encode())
         case b"/metrics":
-            return _metrics(health)
+            return _measured(health)
         case _:
             return _answer("404 Not Found", b"/healthz, /readyz, /metrics\n")
 
 
-def _metrics(health: Health) -> bytes:
+def _measured(health: Health) -> bytes:
     from prometheus_client import (
         CollectorRegistry,
         GCCollector,
@@ -88,7 +92,7 @@ class _Collector:
         self._health = health
 
     def collect(self) -> Iterable["Metric"]:
-        return self._health.collect()
+        return metrics.prometheus(self._health.collect())
 
     def describe(self) -> Iterable["Metric"]:
         return ()

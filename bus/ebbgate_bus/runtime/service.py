@@ -13,7 +13,7 @@ import types
 from collections.abc import Awaitable, Callable
 
 from ebbgate_bus.contracts import codec, reports, subjects
-from ebbgate_bus.runtime import connection
+from ebbgate_bus.runtime import connection, tracing
 
 VERSION = importlib.metadata.version("ebbgate-bus")
 """Of all of Ebbgate: its packages are released together."""
@@ -28,7 +28,10 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
     line.
     """
     sys.excepthook = _died
-    asyncio.run(_until_signalled(main))
+    try:
+        asyncio.run(_until_signalled(main))
+    finally:
+        tracing.close()
 
 
 def _died(kind: type[BaseException], error: BaseException, trace: types.TracebackType | None) -> None:

@@ -18,6 +18,8 @@ from ebbgate_lab import apiserver, observer, processes, sources, topology, webse
 
 CONTROL = "10.168.60.10"
 NATS_PORT = 4222
+HEALTH_PORTS = {"watcher": 9880, "resolver": 9881}
+PROGRAMMER_HEALTH_PORT = 9882
 NODES = ("node1", "node2")
 BPF_OBJECT = pathlib.Path(__file__).parents[3] / "build" / "bpf" / "ebbgate.bpf.o"
 BPFFS = pathlib.Path("/sys/fs/bpf")
@@ -48,6 +50,8 @@ class Lab:
         self.pin_root = BPFFS / f"{prefix}lab"
         self.source: sources.Source = sources.Directory(self.folder / "manifests")
         self.processes: dict[str, processes.Process] = {}
+        self.environment: dict[str, str] = {}
+        """Of our services, beside what they inherit; to be set before `install`."""
         self.web = webserver.Webserver(self.folder, self.netns("external"), outlive=outlive)
 
     @property
@@ -126,6 +130,14 @@ class Lab:
         url = f"http://{host}{path}"
         return processes.run(self.netns(pod), "curl", "-sS", "--max-time", "2", url)
 
+    def health(self, name: str, path: str) -> str:
+        """What service `name` answers about itself, with the real curl; empty if nobody does."""
+        port = HEALTH_PORTS.get(name, PROGRAMMER_HEALTH_PORT)
+        place = "control" if name in HEALTH_PORTS else name.removeprefix("programmer-")
+        return processes.run(
+            self.netns(place), "curl", "-s", "--max-time", "5", f"http://127.0.0.1:{port}{path}"
+        ).stdout
+
     def log_tail(self, lines: int = 8) -> str:
         """The end of each process's log, for an error message."""
         tails = []
@@ -165,9 +177,10 @@ class Lab:
         self.processes[process.name] = process
 
     def _add_service(self, name: str, place: str, module: str, *arguments: str) -> None:
-        command = processes.module(module, *arguments, "--nats", self.url)
+        health_port = str(HEALTH_PORTS.get(name, PROGRAMMER_HEALTH_PORT))
+        command = processes.module(module, *arguments, "--nats", self.url, "--health-port", health_port)
         log = self.folder / f"{name}.log"
-        self._add(processes.Process(name, command, log=log, netns=self.netns(place)))
+        self._add(processes.Process(name, command, log=log, netns=self.netns(place), env=self.environment))
 
     def _add_programmer(self, node: str) -> None:
         pins, bpf_object = str(self.pin_path(node)), str(BPF_OBJECT)

@@ -4,13 +4,16 @@ The network namespace is the one it is started in, the bpf filesystem that of it
 `run`, in whatever way, leaves everything in place; only `clean` takes it out.
 """
 
+import asyncio
 import logging
 import sys
+from collections.abc import Iterable
 
-from ebbgate_bus.runtime import connection, logs, service
+from ebbgate_bus.runtime import connection, health, logs, service, tracing, vitals
+from ebbgate_bus.runtime import metrics as measures
 from ebbgate_programmer import loop, settings
 from ebbgate_programmer.core import diagnosis
-from ebbgate_programmer.io import capabilities, examination, kernel, memory
+from ebbgate_programmer.io import capabilities, examination, kernel, memory, metrics, tally
 
 
 def main() -> int:
@@ -26,6 +29,7 @@ def main() -> int:
         print(f"ebbgate-programmer: missing: {'; '.join(lacks)}", file=sys.stderr)
         return 1
     if chosen.command == "run":
+        tracing.setup(service="programmer", name=chosen.node, node=chosen.node)
         memory.keep_little()
         service.run(lambda: _run(chosen))
     elif chosen.command == "clean":
@@ -48,14 +52,32 @@ def _doctor(chosen: settings.Settings) -> int:
     return int(diagnosis.has_problem(found))
 
 
+class Report:
+    """What is said of us over HTTP: also while we wait for the bus, so that nobody restarts us for that."""
+
+    def __init__(self, node: str) -> None:
+        self.counts = tally.Tally(node)
+        self.bus: connection.Bus | None = None
+
+    def unready(self) -> str:
+        return self.counts.unready
+
+    def collect(self) -> Iterable[measures.Measured]:
+        yield from vitals.measured("programmer", self.bus)
+        yield from metrics.collect(self.counts)
+
+
 async def _run(chosen: settings.Settings) -> None:
     log = logging.getLogger("ebbgate_programmer")
     log.info("programmer.started", extra={"fields": {"node": chosen.node, "pins": str(chosen.pin_path)}})
-    bus = await connection.connect(chosen.nats_url, name=f"programmer-{chosen.node}")
-    try:
-        await loop.Programmer(chosen, bus).run()
-    finally:
-        await bus.close()
+    report = Report(chosen.node)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(health.serve(health.Health(report.unready, report.collect), chosen.health))
+        bus = report.bus = await connection.connect(chosen.nats_url, name=f"programmer-{chosen.node}")
+        try:
+            await loop.Programmer(chosen, bus, report.counts).run()
+        finally:
+            await bus.close()
 
 
 if __name__ == "__main__":

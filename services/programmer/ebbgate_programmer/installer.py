@@ -21,10 +21,11 @@ from ebbgate_programmer.core import (
     lowering,
     ordering,
     scopes,
+    stages,
     touching,
     traffic,
 )
-from ebbgate_programmer.io import kernel, network, nft, objects, sysctls
+from ebbgate_programmer.io import kernel, network, nft, objects, stopwatch, sysctls
 
 Pair = tuple[scopes.Agreed, scopes.Agreed]
 Unreadable = (objects.Foreign, objects.Unloadable, nft.Refused, network.Refused, OSError)
@@ -32,7 +33,7 @@ Unreadable = (objects.Foreign, objects.Unloadable, nft.Refused, network.Refused,
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """`held`: as read back, None if it couldn't be. `changes`: names of those carried out. `lacking`: it
-    isn't all as wished. `cpu_s`: of this thread, for all of the pass.
+    isn't all as wished. `cpu_s`: of this thread, for all of the pass. `spans`: when what was done.
     """
 
     interfaces: tuple[facts.Interface, ...] = ()
@@ -42,6 +43,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     lacking: bool = False
     took_ms: float = 0.0
     cpu_s: float = 0.0
+    spans: tuple[stages.Span, ...] = ()
     names: traffic.Names = traffic.Names()
     problems: tuple[Problem, ...] = ()
 
@@ -60,19 +62,22 @@ class Installer:
         self._held: kernelstate.KernelState | None = None
         self._settled: kernelstate.KernelState | None = None
         self._started = False
+        self._watch = stopwatch.Stopwatch()
 
     def step(self, agreed: Pair | None, *, fresh: bool) -> Outcome:
         """One pass. `fresh`: something in the kernel may have changed since it was read last."""
         began_s = time.thread_time()
         outcome = self._step(agreed, fresh=fresh)
-        return msgspec.structs.replace(outcome, cpu_s=time.thread_time() - began_s)
+        cpu_s, spans = time.thread_time() - began_s, self._watch.take()
+        return msgspec.structs.replace(outcome, cpu_s=cpu_s, spans=spans)
 
     def _step(self, agreed: Pair | None, *, fresh: bool) -> Outcome:
         began = time.monotonic()
         try:
             if fresh or self._environment is None:
-                self._interfaces = self._kernel.interfaces()
-                self._environment = self._kernel.environment(self._node, self._port)
+                with self._watch.timed(stages.Stage.READ):
+                    self._interfaces = self._kernel.interfaces()
+                    self._environment = self._kernel.environment(self._node, self._port)
             if agreed is None:
                 return Outcome(interfaces=self._interfaces)
             return self._bring(agreed, self._environment, began, fresh=fresh)
@@ -84,9 +89,11 @@ class Installer:
     def _bring(
         self, agreed: Pair, environment: lowering.Environment, began: float, *, fresh: bool
     ) -> Outcome:
-        lowered = self._lowering.lower(agreed, environment)
+        with self._watch.timed(stages.Stage.LOWER):
+            lowered = self._lowering.lower(agreed, environment)
         if fresh or self._held is None or self._held.sysctls.keys() != lowered.state.sysctls.keys():
-            self._held = self._kernel.read(lowered.state.sysctls, lowered.state)
+            with self._watch.timed(stages.Stage.READ):
+                self._held = self._kernel.read(lowered.state.sysctls, lowered.state)
         todo = ordering.diff(lowered.state, self._held, self._chains)
         drifted = bool(todo) and lowered.state == self._settled
         stale = () if self._started else (changes.ForgetStale(tuple(lowered.state.covered), lowered.state),)
@@ -98,7 +105,8 @@ class Installer:
         self._started = True
         took_ms = (time.monotonic() - began) * 1000
         if todo:
-            self._held = self._read_back(self._held, todo, problems, lowered)
+            with self._watch.timed(stages.Stage.READ_BACK):
+                self._held = self._read_back(self._held, todo, problems, lowered)
         lacking = ordering.diff(lowered.state, self._held, self._chains) if todo else todo
         self._settled = None if lacking else lowered.state
         if lacking and len(problems) == len(lowered.problems):
@@ -138,7 +146,8 @@ class Installer:
         while rest:
             change, *rest = rest
             try:
-                refusals = self._kernel.apply(change)
+                with self._watch.timed(stages.of(change)):
+                    refusals = self._kernel.apply(change)
             except kernel.Refused as error:
                 problems.append(Problem(reason=str(error)))
                 if not changes.may_go_on(change):

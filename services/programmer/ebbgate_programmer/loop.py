@@ -9,6 +9,7 @@ import concurrent.futures
 import functools
 import logging
 import random
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -18,7 +19,7 @@ from ebbgate_bus.contracts import codec, envelope, facts, reports, streams, subj
 from ebbgate_bus.runtime import connection, follower, publisher, service, tracing
 from ebbgate_programmer import installer, settings, telling
 from ebbgate_programmer.core import applied, scopes
-from ebbgate_programmer.io import hints, kernel
+from ebbgate_programmer.io import hints, kernel, spans, tally
 
 AnswerT = TypeVar("AnswerT")
 
@@ -39,8 +40,9 @@ log = logging.getLogger(__name__)
 class Programmer:
     """One node's. Made and run inside the event loop."""
 
-    def __init__(self, chosen: settings.Settings, bus: connection.Bus) -> None:
-        self._settings, self._bus = chosen, bus
+    def __init__(self, chosen: settings.Settings, bus: connection.Bus, counts: tally.Tally) -> None:
+        self._settings, self._bus, self._counts = chosen, bus, counts
+        counts.unready = "no plan for this node is on the bus yet"
         self._node = chosen.node
         self._shared = scopes.Scope(subjects.ALL_SCOPE)
         self._own = scopes.Scope(subjects.node_scope(chosen.node))
@@ -53,7 +55,7 @@ class Programmer:
         self._retry_s = RETRY_S
         self._hint_timer: asyncio.TimerHandle | None = None
         self._quiet_timer: asyncio.TimerHandle | None = None
-        self._reports = Reports(chosen.node, bus)
+        self._reports = Reports(chosen.node, bus, counts)
 
     async def run(self) -> None:
         """Until cancelled. Leaves the kernel as it is."""
@@ -65,7 +67,7 @@ class Programmer:
                 direct=self._settings.direct,
             )
         )
-        self._telling = telling.Telling(self._node, self._bus, made)
+        self._telling = telling.Telling(self._node, self._bus, made, self._counts)
         passes = installer.Installer(made, node=self._node, port=self._settings.port, drain=self._hints.drain)
         try:
             await self._reports.recall()
@@ -108,6 +110,7 @@ class Programmer:
 
     def _read_anew(self) -> None:
         log.warning("plan.disagreed", extra={"fields": {"node": self._node, "reason": "reading it anew"}})
+        self._counts.disagreements += 1
         self._bus.interrupted()
 
     def _hinted(self) -> None:
@@ -126,11 +129,12 @@ class Programmer:
         while True:
             fresh, self._fresh = self._fresh, False
             self._wake.clear()
-            agreed = scopes.pair(self._shared, self._own)
+            agreed, began_s = scopes.pair(self._shared, self._own), time.monotonic()
             outcome = await self._in_worker(functools.partial(passes.step, agreed, fresh=fresh))
             if fresh and not outcome.changes:
                 self._pause_s = max(self._settings.resync_s, PAUSES * outcome.cpu_s)
             self._telling.names = outcome.names
+            self._counts.passed(_result(outcome), began_s, outcome.spans)
             self._reports.take(agreed, outcome, (self._shared.problem, self._own.problem))
             await self._until_woken(self._next_pause(outcome))
 
@@ -153,19 +157,27 @@ class Programmer:
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
 
+def _result(outcome: installer.Outcome) -> str:
+    if outcome.lacking:
+        return "lacking"
+    if outcome.drifted:
+        return "repaired"
+    return "changed" if outcome.changes else "unchanged"
+
+
 class Reports:
     """What the node says of itself: the latest Applied and NodeNetwork, each published when it changed."""
 
-    def __init__(self, node: str, bus: connection.Bus) -> None:
-        self._node, self._bus = node, bus
+    def __init__(self, node: str, bus: connection.Bus, counts: tally.Tally) -> None:
+        self._node, self._bus, self._counts = node, bus, counts
         self._publisher = publisher.Publisher(bus)
         self._waiting: dict[str, envelope.Outgoing] = {}
         self._filled = asyncio.Event()
         self._applied: reports.Applied | None = None
         self._network: facts.NodeNetwork | None = None
         self._told: tuple[str, ...] = ()
-        self._ready = False
-        self._sequence = 0
+        self._sequences = (0, 0)
+        self._passes: dict[str, str] = {}
         self.subjects = (
             (streams.STATUS, subjects.status(node)),
             (streams.FACT, subjects.fact("nodenetwork", node)),
@@ -212,8 +224,11 @@ class Reports:
             await self._filled.wait()
             self._filled.clear()
             waiting, self._waiting = list(self._waiting.values()), {}
+            began_ns = time.time_ns()
             try:
                 await self._publisher.publish(waiting)
+                for message in waiting:
+                    spans.record_send(message, self._passes.pop(message.subject, ""), began_ns)
             except publisher.Refused as error:
                 log.error("report.refused", extra={"fields": {"node": self._node, "reason": str(error)}})
 
@@ -227,9 +242,12 @@ class Reports:
         said = facts.NodeNetwork(node=self._node, interfaces=outcome.interfaces)
         if said != self._network:
             self._network = said
-            self._say(subjects.fact("nodenetwork", self._node), said, tracing.new())
+            self._say(subjects.fact("nodenetwork", self._node), said, tracing.headers())
         problems = (*outcome.problems, *(problem for problem in commits if problem))
         self._tell_problems(tuple(problem.reason for problem in problems))
+        self._counts.problems = len(problems)
+        self._counts.changes.update(outcome.changes)
+        self._counts.drifts += outcome.drifted
         held = outcome.held
         if held is None and (self._applied is None or agreed is None):
             return
@@ -240,23 +258,30 @@ class Reports:
         else:
             new = applied.report(self._node, agreed, held, problems)
             new = msgspec.structs.replace(new, drift_repairs=drift, took_ms=outcome.took_ms)
-        self._log(new, outcome)
-        if held is not None and not self._ready:
-            self._ready = True
+        news = self._news(agreed)
+        told = spans.Pass(news, outcome.spans)
+        self._log(new, outcome, told.trace_id)
+        self._counts.applied = new
+        if held is not None and self._counts.unready:
+            self._counts.unready = ""
             fields = {"node": self._node, "changes": len(outcome.changes)}
             log.info("programmer.ready", extra={"fields": fields})
         if applied.says_more(new, self._applied):
             self._applied = new
-            self._say(subjects.status(self._node), new, self._headers(agreed))
+            told.record(new, outcome.changes)
+            self._passes[subjects.status(self._node)] = told.span_id
+            headers = applied.headers(agreed) if agreed and news else {}
+            self._say(subjects.status(self._node), new, headers | told.headers())
 
-    def _headers(self, agreed: installer.Pair | None) -> dict[str, str]:
-        """Those of the event behind it; a trace of its own if no new Commit is."""
-        sequence = max((each.sequence for each in agreed), default=0) if agreed else 0
-        if agreed is None or sequence <= self._sequence:
-            return tracing.new()
-        self._sequence = sequence
-        passed = applied.headers(agreed)
-        return passed | tracing.child(passed)
+    def _news(self, agreed: installer.Pair | None) -> list[scopes.Agreed]:
+        """Scopes of which the Commit is new since the last time, the newest first."""
+        if agreed is None:
+            return []
+        known, self._sequences = self._sequences, (agreed[0].sequence, agreed[1].sequence)
+        news = [each for each, before in zip(agreed, known, strict=True) if each.sequence > before]
+        if news and any(known):  # the first plan after a start may follow from an event of long ago
+            self._counts.arrived(applied.headers(agreed).get(envelope.SEEN, ""))
+        return sorted(news, key=lambda each: each.sequence, reverse=True)
 
     def _say(
         self, subject: str, message: facts.NodeNetwork | reports.Applied, headers: dict[str, str]
@@ -273,7 +298,7 @@ class Reports:
                 log.info("problem.solved", extra={"fields": {"node": self._node, "reason": reason}})
         self._told = reasons
 
-    def _log(self, new: reports.Applied, outcome: installer.Outcome) -> None:
+    def _log(self, new: reports.Applied, outcome: installer.Outcome, trace_id: str) -> None:
         """One line when something was written, and one when a plan is found in place already."""
         revisions = (new.epoch, new.all_revision, new.node_revision)
         if outcome.changes or revisions != self._logged:
@@ -283,6 +308,7 @@ class Reports:
                 "node_revision": new.node_revision,
                 "changes": outcome.changes,
                 "took_ms": outcome.took_ms,
+                "trace": trace_id,
             }
             log.info("drift.repaired" if outcome.drifted else "plan.applied", extra={"fields": fields})
         self._logged = revisions

@@ -6,6 +6,7 @@ import pathlib
 
 import msgspec
 
+from ebbgate_bus.runtime import options
 from ebbgate_programmer.core import places
 
 NATS_URL = "nats://127.0.0.1:4222"
@@ -26,6 +27,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     attach: str = places.AUTO
     direct: str = places.AUTO
     as_json: bool = False
+    health: options.HealthAddress | None = None
 
 
 _EXAMPLE = "Example: ebbgate-programmer doctor --node node1. Each command has its own --help."
@@ -54,6 +56,7 @@ def parse(arguments: list[str]) -> Settings:
     subparsers.choices["doctor"].add_argument(
         "-o", "--output", choices=("text", "json"), default="text", help="form of the findings"
     )
+    options.add_health(subparsers.choices["run"], os.environ)
     found = parser.parse_args(arguments)
     if found.command == "run" and not found.node:
         parser.error("--node or EBBGATE_NODE is needed")
@@ -68,6 +71,7 @@ def parse(arguments: list[str]) -> Settings:
         attach=found.attach,
         direct=found.direct,
         as_json=getattr(found, "output", "text") == "json",
+        health=options.health(found) if found.command == "run" else None,
     )
 
 

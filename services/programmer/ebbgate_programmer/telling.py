@@ -13,7 +13,7 @@ from typing import Protocol
 from ebbgate_bus.contracts import codec, envelope, reports, subjects
 from ebbgate_bus.runtime import connection, publisher, tracing
 from ebbgate_programmer.core import layout, traffic
-from ebbgate_programmer.io import bpf, kernel, objects, ringbuffer
+from ebbgate_programmer.io import bpf, kernel, objects, ringbuffer, tally
 
 LOOK_S = 1.0
 """How often it is looked whether there are maps to read drops from."""
@@ -30,8 +30,9 @@ class InWorker(Protocol):
 class Telling:
     """`names`: whose the numbers are, as of the last pass."""
 
-    def __init__(self, node: str, bus: connection.Bus, made: kernel.Kernel) -> None:
+    def __init__(self, node: str, bus: connection.Bus, made: kernel.Kernel, counts: tally.Tally) -> None:
         self.names = traffic.Names()
+        self._counts = counts
         self._node, self._bus, self._kernel = node, bus, made
         self._publisher = publisher.Publisher(bus)
         self._said = b""
@@ -42,10 +43,11 @@ class Telling:
         while True:
             await asyncio.sleep(reports.STATS_S)
             try:
-                payload = codec.encode(await in_worker(self._stats))
+                self._counts.stats = await in_worker(self._stats)
+                payload = codec.encode(self._counts.stats)
                 if payload != self._said:
                     # The time between two readings makes rates of them: the node's, as its counters are.
-                    headers = tracing.new() | {envelope.SEEN: str(time.time_ns())}
+                    headers = tracing.headers() | {envelope.SEEN: str(time.time_ns())}
                     message = envelope.Outgoing(subjects.stats(self._node), payload, headers)
                     await self._publisher.publish([message])
                     self._said = payload

@@ -11,16 +11,28 @@ import logging
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from nats.aio.msg import Msg
 
 from ebbgate_bus.contracts import facts, streams, subjects
 from ebbgate_bus.contracts.envelope import Outgoing, Stored
-from ebbgate_bus.runtime import connection, follower, jetstream, logs, publisher, revision, service
+from ebbgate_bus.runtime import (
+    connection,
+    follower,
+    health,
+    jetstream,
+    logs,
+    publisher,
+    revision,
+    service,
+    tracing,
+    vitals,
+)
+from ebbgate_bus.runtime import metrics as measures
 from ebbgate_resolver import settings as settings_
 from ebbgate_resolver.core import engine
-from ebbgate_resolver.io import memory, plan
+from ebbgate_resolver.io import memory, metrics, plan, spans, tally
 
 TICK_S = 1.0
 """Time passes for slots and silent nodes even when nothing arrives."""
@@ -37,8 +49,9 @@ log = logging.getLogger("ebbgate_resolver")
 class Shell:
     """One engine, its inputs and its output."""
 
-    def __init__(self, bus: connection.Bus, settings: settings_.Settings) -> None:
+    def __init__(self, bus: connection.Bus, settings: settings_.Settings, counts: tally.Tally) -> None:
         self._bus = bus
+        self._counts = counts
         self._settings = settings
         self._engine = engine.Resolver(cluster_cidrs=settings.cluster_cidrs)
         self._woken = asyncio.Event()
@@ -47,8 +60,11 @@ class Shell:
         self._beat_name = f"{settings.name}-{os.getpid()}"
         self._other_beat_s = 0.0
         self._standing_by = False
+        self._told = False
+        self._timely = False
         self._kept = False
         self._sequence = UNKNOWN
+        self._folding: tuple[int, int] | None = None
         self._verdicts = publisher.Publisher(bus)
 
     async def run(self) -> None:
@@ -102,6 +118,27 @@ class Shell:
             if {"facts", "reports"} <= self._read and await self._is_writer():
                 await self._step()
                 self._keep_memory()
+            self._tell()
+
+    def _tell(self) -> None:
+        """One line when the plan has first been written, or could be at once."""
+        if not self._told and (self._kept or self._standing_by):
+            self._told = True
+            log.info("resolver.ready", extra={"fields": {"standing_by": self._standing_by}})
+
+    def unready(self) -> str:
+        """Why this resolver neither writes nor could at once, or empty. Who was ready stays so while the bus
+        is away: nobody else would know more.
+        """
+        if self._told:
+            return ""
+        lacking = sorted({"facts", "reports"} - self._read)
+        return f"{' and '.join(lacking)} aren't read yet" if lacking else "the plan can't be claimed yet"
+
+    @property
+    def state(self) -> metrics.State:
+        leading = self._sequence != UNKNOWN
+        return metrics.State(leading, self._told, self._engine.census, self._engine.verdicts)
 
     def _keep_memory(self) -> None:
         """Once, after the first step: the world is there, and stays."""
@@ -122,6 +159,8 @@ class Shell:
             return False
         self._standing_by, self._sequence, self._engine.epoch = False, claim.sequence, claim.epoch
         self._engine.replace_plan(claim.rows, time.time())
+        self._counts.claims += 1
+        self._timely = False
         log.info("plan.claimed", extra={"fields": {"epoch": claim.epoch, "rows": len(claim.rows)}})
         return True
 
@@ -129,6 +168,7 @@ class Shell:
         """What PLAN holds is not known any more, because of `error`."""
         self._standing_by = isinstance(error, revision.Fenced)
         self._sequence = UNKNOWN
+        self._counts.losses[type(error).__name__.lower()] += 1
         fields = {"reason": str(error), "standing_by": self._standing_by}
         log.warning("plan.lost", extra={"fields": fields})
         await asyncio.sleep(RETRY_S)
@@ -136,9 +176,12 @@ class Shell:
 
     def _fold(self) -> None:
         queue, self._queue = self._queue, []
+        began_ns = time.time_ns()
         for source, batch in queue:
+            self._counts.folded[source] += len(batch.messages)
             if batch.replaced:
                 self._read.add(source)
+                self._timely = False
             match source, batch.replaced:
                 case "facts", True:
                     self._engine.replace_facts(batch.messages)
@@ -146,11 +189,16 @@ class Shell:
                     self._engine.replace_reports(batch.messages)
                 case _:
                     self._engine.fold(batch.messages)
+        if queue:
+            ended_ns = time.time_ns()
+            self._counts.phases["fold"].observe((ended_ns - began_ns) / 1e9)
+            self._folding = (self._folding[0] if self._folding else began_ns, ended_ns)
 
     async def _step(self) -> None:
-        step = self._engine.step(time.time())
-        for note in step.notes:
-            log.info(note.event, extra={"fields": note.fields})
+        turn, self._folding = spans.Turn(self._engine.cause, self._folding), None
+        step = turn.told(self._engine.step(time.time(), turn.traceparent))
+        self._note(step, turn)
+        began = time.perf_counter()
         try:
             for batch in step.batches:
                 self._sequence = await revision.publish(self._bus, batch, expected_sequence=self._sequence)
@@ -158,30 +206,66 @@ class Shell:
             await self._lost(error)
             return
         self._engine.stored(step)
+        turn.stored(step.batches)
+        self._counts.stored(step.batches, timely=self._timely)
+        self._timely = True
         await self._report(step.verdicts)
+        turn.ended(step.verdicts)
+        if step.batches or step.verdicts:
+            self._counts.phases["publish"].observe(time.perf_counter() - began)
         if step.batches:
             self._woken.set()  # what was stored may allow what had to wait for it
             messages = sum(map(len, step.batches))
-            log.info("revision.stored", extra={"fields": {"messages": messages, "sequence": self._sequence}})
+            fields = {"messages": messages, "sequence": self._sequence, "trace": turn.trace_id}
+            log.info("revision.stored", extra={"fields": fields})
+
+    def _note(self, step: engine.Step, turn: spans.Turn) -> None:
+        for note in step.notes:
+            log.info(note.event, extra={"fields": note.fields})
+            self._counts.unreadable += note.event.endswith(".unreadable")
+        if step.batches or step.verdicts:
+            self._counts.phases["resolve"].observe(turn.resolving_s)
 
     async def _report(self, verdicts: tuple[Outgoing, ...]) -> None:
         if not verdicts:
             return
         try:
             await self._verdicts.publish(verdicts)
+            self._counts.verdicts += len(verdicts)
         except publisher.Refused as error:
             log.error("verdict.refused", extra={"fields": {"reason": str(error)}})
 
 
+class Report:
+    """What is said of us over HTTP: also while we wait for the bus, so that nobody restarts us for that."""
+
+    def __init__(self) -> None:
+        self.counts = tally.Tally()
+        self.bus: connection.Bus | None = None
+        self.shell: Shell | None = None
+
+    def unready(self) -> str:
+        return self.shell.unready() if self.shell else "the bus isn't reached yet; the log says why"
+
+    def collect(self) -> Iterable[measures.Measured]:
+        yield from vitals.measured("resolver", self.bus)
+        yield from metrics.collect(self.counts, self.shell.state if self.shell else None)
+
+
 async def run(settings: settings_.Settings) -> None:
-    bus = await connection.connect(settings.nats_url, name=f"resolver-{settings.name}")
-    log.info("resolver.started", extra={"fields": {"kinds": facts.KINDS}})
-    await Shell(bus, settings).run()
+    report = Report()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(health.serve(health.Health(report.unready, report.collect), settings.health))
+        bus = report.bus = await connection.connect(settings.nats_url, name=f"resolver-{settings.name}")
+        log.info("resolver.started", extra={"fields": {"kinds": facts.KINDS}})
+        report.shell = Shell(bus, settings, report.counts)
+        await report.shell.run()
 
 
 def main() -> None:
     settings = settings_.parse(sys.argv[1:])
     logs.setup(service="resolver", name=settings.name)
+    tracing.setup(service="resolver", name=settings.name)
     memory.prepare()
     service.run(lambda: run(settings))
 

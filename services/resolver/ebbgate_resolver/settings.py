@@ -8,13 +8,18 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from ebbgate_bus.runtime import options
+
 
 class Settings(msgspec.Struct, frozen=True):
-    """`cluster_cidrs`: destinations that are never steered, besides those found from the API."""
+    """`cluster_cidrs`: destinations that are never steered, besides those found from the API. `health`: None:
+    not served.
+    """
 
     nats_url: str
     name: str
     cluster_cidrs: tuple[str, ...]
+    health: options.HealthAddress | None = None
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:
@@ -40,6 +45,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         metavar="CIDR,…",
         help="destinations never steered, besides those that the API tells (EBBGATE_CLUSTER_CIDRS)",
     )
+    options.add_health(parser, environment)
     given = parser.parse_args(arguments)
     cidrs = tuple(filter(None, (cidr.strip() for cidr in given.cluster_cidrs.split(","))))
     for cidr in cidrs:
@@ -47,4 +53,4 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
             ipaddress.ip_network(cidr, strict=False)
         except ValueError as error:
             parser.error(f"--cluster-cidrs: {error}")
-    return Settings(given.nats, given.name, cidrs)
+    return Settings(given.nats, given.name, cidrs, options.health(given))

@@ -14,14 +14,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from ebbgate_bus.runtime import connection, health, jetstream, logs, revision, service
+from ebbgate_bus.runtime import connection, health, jetstream, logs, revision, service, tracing, vitals
+from ebbgate_bus.runtime import metrics as measures
 from ebbgate_watcher import settings
 from ebbgate_watcher.core import inputs, manifests, mirror, shapes
-from ebbgate_watcher.io import bus, directory, leadership, sources, tally
+from ebbgate_watcher.io import bus, directory, leadership, metrics, sources, tally
 
 if TYPE_CHECKING:
-    from prometheus_client import Metric
-
     from ebbgate_watcher.io import outcomes
 
 INBOX_LIMIT = 256
@@ -145,15 +144,17 @@ class _Report:
         self._counts = counts
         self._lead = lead
         self.watcher: _Watcher | None = None
+        self.bus: connection.Bus | None = None
 
     def unready(self) -> str:
         return self.watcher.unready() if self.watcher else "the bus isn't reached yet; the log says why"
 
-    def collect(self) -> Iterable["Metric"]:
-        from ebbgate_watcher.io import metrics
-
+    def collect(self) -> Iterable[measures.Measured]:
         objects = self.watcher.counts if self.watcher else {}
-        return metrics.collect(self._counts, objects, leading=self._lead.leading, ready=not self.unready())
+        yield from vitals.measured("watcher", self.bus)
+        yield from metrics.collect(
+            self._counts, objects, leading=self._lead.leading, ready=not self.unready()
+        )
 
 
 async def main(chosen: settings.Settings) -> None:
@@ -161,9 +162,9 @@ async def main(chosen: settings.Settings) -> None:
     source, lead, outcome = _outside(chosen, counts, inbox.stir)
     report = _Report(counts, lead)
     async with asyncio.TaskGroup() as tasks:
-        if chosen.health:
-            tasks.create_task(health.serve(health.Health(report.unready, report.collect), *chosen.health))
+        tasks.create_task(health.serve(health.Health(report.unready, report.collect), chosen.health))
         nats = await connection.connect(chosen.nats, name=f"watcher {chosen.name}")
+        report.bus = nats
         kinds = manifests.kinds(node_networks=chosen.node_networks)
         facts = bus.Facts(nats, kinds, counts)
         report.watcher = _Watcher(facts, lead, inbox, kinds)
@@ -212,7 +213,7 @@ def _outside(
 ) -> tuple[sources.Source, leadership.Leadership, "outcomes.Outcomes | None"]:
     """A directory has no status and no Events: `ebbgate policies` shows what became of its policies."""
     if chosen.source == "directory":
-        manifests_ = directory.Directory(chosen.path, node_networks=chosen.node_networks)
+        manifests_ = directory.Directory(chosen.path, counts, node_networks=chosen.node_networks)
         return manifests_, leadership.Alone(), None
     # Imported only where it is used: the official client takes 0.4 s and 45 MB.
     from ebbgate_watcher.io import api, election, kubernetes, outcomes
@@ -229,4 +230,5 @@ if __name__ == "__main__":
     sys.setrecursionlimit(shapes.API_DEPTH + 1000)
     chosen = settings.parse_settings()
     logs.setup(service="watcher", name=chosen.name)
+    tracing.setup(service="watcher", name=chosen.name)
     service.run(functools.partial(main, chosen))

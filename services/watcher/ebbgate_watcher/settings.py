@@ -8,12 +8,13 @@ from pathlib import Path
 
 import msgspec
 
+from ebbgate_bus.runtime import options
 from ebbgate_watcher.core.lease import Terms
 
 
 class Settings(msgspec.Struct, frozen=True):
     """`path`: of the directory source. `kubeconfig`: None for the service account of the pod. `lease`:
-    namespace and name; None: no other watcher publishes. `health`: address and port; None: not served.
+    namespace and name; None: no other watcher publishes. `health`: None: not served.
     """
 
     nats: str
@@ -24,7 +25,7 @@ class Settings(msgspec.Struct, frozen=True):
     node_networks: bool = False
     lease: tuple[str, str] | None = None
     terms: Terms = Terms()
-    health: tuple[str, int] | None = None
+    health: options.HealthAddress | None = None
 
 
 def parse_settings(arguments: Sequence[str] | None = None, env: Mapping[str, str] = os.environ) -> Settings:
@@ -48,7 +49,7 @@ def parse_settings(arguments: Sequence[str] | None = None, env: Mapping[str, str
         node_networks=given.node_networks,
         lease=(namespace, name) if given.lease and given.source == "kubernetes" else None,
         terms=terms,
-        health=(given.health_bind, given.health_port) if given.health_port else None,
+        health=options.health(given),
     )
 
 
@@ -84,7 +85,7 @@ def _parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
         "--name", default=env.get("EBBGATE_NAME", socket.gethostname()), help="of this process, for people"
     )
     _add_lease(parser, env)
-    _add_health(parser, env)
+    options.add_health(parser, env)
     return parser
 
 
@@ -109,19 +110,3 @@ def _add_lease(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
             metavar="SECONDS",
             help=f"{meaning} ({variable}; default: {default:g})",
         )
-
-
-def _add_health(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
-    parser.add_argument(
-        "--health-port",
-        type=int,
-        default=env.get("EBBGATE_HEALTH_PORT", "0"),
-        metavar="PORT",
-        help="serve /healthz, /readyz and /metrics here (EBBGATE_HEALTH_PORT); 0: don't",
-    )
-    parser.add_argument(
-        "--health-bind",
-        default=env.get("EBBGATE_HEALTH_BIND", ""),
-        metavar="ADDRESS",
-        help="and only on this address (EBBGATE_HEALTH_BIND; default: all)",
-    )

@@ -7,13 +7,14 @@ kinds are synced: an object that hasn't been listed yet would look like one that
 for what changed since the last one, whoever changed it: facts, reports, PLAN, or time.
 """
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from ebbgate_bus.contracts import codec, rows, subjects
-from ebbgate_bus.contracts.envelope import SEEN, TRACEPARENT, Outgoing, Stored
-from ebbgate_resolver.core import answers, inventory
+from ebbgate_bus.contracts import codec, reports, rows, subjects
+from ebbgate_bus.contracts.envelope import Outgoing, Stored
+from ebbgate_resolver.core import answers, causes, census, inventory
 from ebbgate_resolver.core.incremental import incremental, ledger
 from ebbgate_resolver.core.people import verdicts
 from ebbgate_resolver.core.plan import diff, freed, held, presence, release, revision, wanted
@@ -51,7 +52,7 @@ class Resolver:
         self._incremental = incremental.Incremental(self._known, cluster_cidrs)
         self._difference = wanted.Difference()
         self._heard: set[str] = set()
-        self._cause: dict[str, str] = {}
+        self._causes = causes.Causes()
         self._unreadable: list[answers.Note] = []
         self._unsettled: set[str] = set()
         self._unsaid: set[str] = set()
@@ -71,18 +72,36 @@ class Resolver:
         """Scope → Commit, as last read or stored."""
         return dict(self._plan.commits)
 
+    @property
+    def census(self) -> census.Census:
+        return census.take(self._known, self._plan)
+
+    @property
+    def verdicts(self) -> Iterator[reports.Verdict]:
+        """What was last said of each policy, as far as this version can read it."""
+        for subject, payload in self._verdicts.items():
+            with contextlib.suppress(codec.Undecodable):
+                yield codec.decode_as(reports.Verdict, subject, payload)
+
     def replace_facts(self, messages: Iterable[Stored]) -> None:
-        """All there is in FACT. What is as it was costs next to nothing."""
+        """All there is in FACT. What is as it was costs next to nothing. None of it is what happened just
+        now, so that no event of long ago is gone on with.
+        """
         messages = list(messages)
         self._known.forget_facts({message.subject for message in messages})
-        self.fold(messages)
+        self._fold_anew(messages)
 
     def replace_reports(self, messages: Iterable[Stored]) -> None:
         messages = list(messages)
         self._known.forget_reports({message.subject for message in messages})
         self._unsaid.update(map(_policy_of, self._verdicts), self._known.policies)
         self._verdicts = {}
+        self._fold_anew(messages)
+
+    def _fold_anew(self, messages: Iterable[Stored]) -> None:
+        known, self._causes = self._causes, causes.Causes()
         self.fold(messages)
+        self._causes = known
 
     def fold(self, messages: Iterable[Stored]) -> None:
         """FACT and STATUS messages and beats, mixed. What can't be read is noted; what was known stays."""
@@ -109,9 +128,7 @@ class Resolver:
         if name is not None and name.kind == "status":
             self._heard.add(name.ids[0])
         self._known.fold(message.subject, decoded)
-        if message.headers:
-            cause = {key: message.headers[key] for key in (SEEN, TRACEPARENT) if key in message.headers}
-            self._cause = cause or self._cause
+        self._causes.take(message, is_fact=name is not None and name.kind.startswith("fact."))
 
     def replace_plan(self, messages: Iterable[Stored], now_s: float) -> None:
         """PLAN as stored, tombstones included: these reserve freed slots, as if they were freed now."""
@@ -136,8 +153,15 @@ class Resolver:
         if place in self._plan.egress:
             self._freed.take_back(place)
 
-    def step(self, now_s: float) -> Step:
-        """`now_s`: seconds on any clock that doesn't run backwards much. Nothing changed: an empty Step."""
+    @property
+    def cause(self) -> causes.Cause:
+        """What was folded since the last step: which event the next one goes on with, and the others."""
+        return self._causes.cause
+
+    def step(self, now_s: float, traceparent: str = "") -> Step:
+        """`now_s`: seconds on any clock that doesn't run backwards much. Nothing changed: an empty Step.
+        `traceparent`: for what is published; without one that of the cause.
+        """
         for node in self._heard:
             self._presence.heard(node, now_s)
         self._heard.clear()
@@ -150,14 +174,18 @@ class Resolver:
         update = self._incremental.update(touched, of_plan, self._following())
         self._compare(touched, of_plan, everything=everything)
         changes = self._changes(now_s)
-        batches = self._batches(changes)
+        headers = self._causes.headers(traceparent)
+        batches = self._batches(changes, headers)
         self._waiting = bool(self._incremental.is_slotless or changes.kept)
         self._changed = self._replaced = False
         self._was_complete = self._known.complete
         unreadable, self._unreadable = self._unreadable, []
         return Step(
             batches=batches,
-            verdicts=self._changed_verdicts(update, batches, everything=everything),
+            verdicts=tuple(
+                revision.outgoing(subject, payload, headers)
+                for subject, payload in self._changed_verdicts(update, batches, everything=everything)
+            ),
             notes=(*unreadable, *update.notes),
             now_s=now_s,
         )
@@ -201,12 +229,12 @@ class Resolver:
                 changed[peer] = b""
         return _Changes(_sorted(changed), frozenset(named))
 
-    def _batches(self, changes: _Changes) -> tuple[tuple[Outgoing, ...], ...]:
+    def _batches(self, changes: _Changes, headers: dict[str, str]) -> tuple[tuple[Outgoing, ...], ...]:
         keeping = set(map(subjects.scope_of, changes.kept))
         scopes = self._unsettled | set(map(subjects.scope_of, self._difference.retained))
         due = revision.due(scopes, lambda scope: self._has_commit(scope, keeping), self._plan)
         self._unsettled = {*due.bare, *due.gone}
-        return revision.batches(changes.rows, due, self._plan, revision.Stamp(self.epoch, self._cause))
+        return revision.batches(changes.rows, due, self._plan, revision.Stamp(self.epoch, headers))
 
     def _has_commit(self, scope: str, keeping: set[str]) -> bool:
         """`all` has one, every node has one even if it is empty (a programmer may hold rows that are no
@@ -221,7 +249,7 @@ class Resolver:
 
     def _changed_verdicts(
         self, update: incremental.Update, batches: tuple[tuple[Outgoing, ...], ...], *, everything: bool
-    ) -> tuple[Outgoing, ...]:
+    ) -> list[tuple[str, bytes]]:
         self._unsaid |= update.policies | self._newly_programmed(update.nodes, batches, everything)
         if everything:
             self._unsaid.update(map(_policy_of, self._verdicts), self._known.policies)
@@ -232,11 +260,7 @@ class Resolver:
             if payload != self._verdicts.get(subject, b""):
                 changed[subject] = payload
         self._unsaid = set(map(_policy_of, changed))
-        return tuple(
-            revision.outgoing(subject, payload, self._cause)
-            for subject, payload in sorted(changed.items())
-            if payload or self._known.complete
-        )
+        return [each for each in sorted(changed.items()) if each[1] or self._known.complete]
 
     def _newly_programmed(
         self, nodes: set[str], batches: tuple[tuple[Outgoing, ...], ...], everything: bool
@@ -268,7 +292,7 @@ class Resolver:
             self._put_verdict(message.subject, message.payload)
             self._unsaid.discard(_policy_of(message.subject))
         self._changed = self._changed or bool(step.batches)
-        self._cause = {}
+        self._causes = causes.Causes()
 
     def _put_verdict(self, subject: str, payload: bytes) -> None:
         self._verdicts.pop(subject, None)

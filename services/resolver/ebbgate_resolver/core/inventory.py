@@ -6,7 +6,8 @@ that the Node may come after them. It notes which objects changed, so that whoev
 the others; an object that is as it was before isn't among them.
 """
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
+from typing import Any
 
 import msgspec
 
@@ -121,6 +122,11 @@ class Inventory:
         for subject in known:
             self.fold(subject, facts.GONE)
         self.unreadable &= but
+
+    def of_kind(self, kind: str) -> Mapping[Any, object]:
+        """All facts of a kind, by their keys."""
+        kept: Mapping[Any, object] = getattr(self, _MAPS[f"fact.{kind}"])
+        return kept
 
     def _fact_subjects(self) -> list[str]:
         named = [subjects.fact("pod", *key) for key in self.pods]

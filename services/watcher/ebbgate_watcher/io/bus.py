@@ -2,7 +2,7 @@
 
 FACT has one writer. Each batch says so in its last message, fenced on the one before, and a few facts are
 each fenced on it, so that a watcher that isn't the writer any more, and may not have noticed, writes nothing.
-Here is also where each fact gets its trace, since every event begins one. Nothing is decided here.
+Here is also where each fact gets its trace (`spans`), since every event begins one. Nothing is decided here.
 """
 
 import logging
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from ebbgate_bus.contracts import codec, rows, streams, subjects
 from ebbgate_bus.contracts.envelope import Outgoing
-from ebbgate_bus.runtime import connection, follower, publisher, revision, tracing
+from ebbgate_bus.runtime import connection, follower, publisher, revision
 from ebbgate_watcher.core import inputs
-from ebbgate_watcher.io import sources, tally
+from ebbgate_watcher.io import sources, spans, tally
 
 NODE_NETWORKS = f"{subjects.ROOT}.fact.nodenetwork.>"
 STATUS = f"{subjects.ROOT}.status.>"
@@ -108,17 +108,20 @@ class Facts:
         claim = self._claim
         if claim is None:
             raise revision.Unanswered("the bus was away")
-        batch = [Outgoing(each.subject, each.payload, each.headers | tracing.new()) for each in messages]
+        told = spans.Facts(messages, self._counts)
+        batch = told.messages
         if len(batch) <= FEW:
             for message in batch:
                 await revision.publish_alone(
                     self._bus, message, writer=subjects.FACT_WRITER, expected_sequence=claim.sequence
                 )
+                told.stored([message])
             return
         number = claim.revision + 1
         writer = codec.encode(rows.Writer(epoch=claim.epoch, revision=number))
-        batch.append(Outgoing(subjects.FACT_WRITER, writer))
-        sequence = await revision.publish(self._bus, batch, expected_sequence=claim.sequence)
+        fence = Outgoing(subjects.FACT_WRITER, writer)
+        sequence = await revision.publish(self._bus, [*batch, fence], expected_sequence=claim.sequence)
+        told.stored(batch)
         if self._claim is claim:  # else an interruption of the bus came meanwhile
             self._claim = revision.Claim(claim.epoch, number, sequence)
 

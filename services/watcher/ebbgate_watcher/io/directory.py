@@ -14,7 +14,7 @@ from pathlib import Path
 import watchfiles
 
 from ebbgate_watcher.core import inputs, manifests
-from ebbgate_watcher.io import sources
+from ebbgate_watcher.io import sources, tally
 
 SETTLE_MS = 5
 """A burst of events is over when none came for so long."""
@@ -29,8 +29,9 @@ _Stamp = tuple[int, int, int]
 class Directory:
     """A source. `node_networks`: take NodeNetwork manifests too, for labs without programmers."""
 
-    def __init__(self, path: Path, *, node_networks: bool = False) -> None:
+    def __init__(self, path: Path, counts: tally.Tally, *, node_networks: bool = False) -> None:
         self._path = path
+        self._counts = counts
         self._kinds = manifests.kinds(node_networks=node_networks)
         self._files: dict[str, manifests.File] = {}
         self._stamps: dict[str, _Stamp] = {}
@@ -79,6 +80,7 @@ class Directory:
         for name in changed:
             self._read(name, stamps[name])
         said = manifests.list_all(self._files, self._kinds, seen_ns) if first or gone or changed else []
+        self._counts.normalised(seen_ns)
         return [inputs.Recovered(str(self._path)), *map(inputs.Recovered, gone), *said] if said else []
 
     def _scan(self) -> Iterator[tuple[str, _Stamp]]:

@@ -41,17 +41,18 @@ class Kubernetes:
     async def run(self, deliver: sources.Deliver) -> None:
         async with asyncio.TaskGroup() as kinds:
             for kind in PATHS:
-                follower = _Kind(kind, api.Api(self._access), self._counts.kind(kind))
+                follower = _Kind(kind, api.Api(self._access), self._counts)
                 kinds.create_task(follower.follow(deliver))
 
 
 class _Kind:
     """One kind's requests."""
 
-    def __init__(self, kind: str, server: api.Api, counts: tally.Kind) -> None:
+    def __init__(self, kind: str, server: api.Api, counts: tally.Tally) -> None:
         self._kind = kind
         self._api = server
-        self._counts = counts
+        self._counts = counts.kind(kind)
+        self._normalised = counts.normalised
         self._course = course.Course(kind)
 
     async def follow(self, deliver: sources.Deliver) -> None:
@@ -78,8 +79,9 @@ class _Kind:
             reason = course.reason_of(await response.read())
             await deliver(self._course.refused(response.status, reason, api.patience_s(response)))
         elif isinstance(self._course.next, course.List):
-            body = await response.read()
-            said = self._course.take_page(body, time.time_ns())
+            body, seen_ns = await response.read(), time.time_ns()
+            said = self._course.take_page(body, seen_ns)
+            self._normalised(seen_ns)
             self._counts.heard(said)
             await deliver(said)
         else:
@@ -90,7 +92,9 @@ class _Kind:
         await deliver(self._course.watching())
         with contextlib.suppress(TimeoutError):  # quiet for QUIET_S: perhaps half open, so begun anew
             async for chunk in response.content.iter_any():
-                if said := self._course.take_chunk(chunk, time.time_ns()):
+                seen_ns = time.time_ns()
+                if said := self._course.take_chunk(chunk, seen_ns):
+                    self._normalised(seen_ns)
                     self._counts.heard(said)
                     await deliver(said)
                 if self._course.void():

@@ -1,65 +1,38 @@
-"""The watcher's numbers as Prometheus reads them. Imported when they are asked for."""
+"""The watcher's numbers, as metrics."""
 
-import itertools
 from collections.abc import Iterator, Mapping
 
-from prometheus_client import Metric
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-
+from ebbgate_bus.runtime import metrics
 from ebbgate_watcher.io import tally
+
+CATALOGUE = metrics.Catalogue("ebbgate_watcher")
+LEADER = CATALOGUE.gauge("leader", "1 if this watcher publishes, 0 if it stands by")
+READY = CATALOGUE.gauge("ready", "1 if every kind is synced, or, standing by, listed")
+OBJECTS = CATALOGUE.gauge("objects", "Objects that exist", "kind")
+LISTS = CATALOGUE.counter("lists", "Complete lists: the first, and one for each relist", "kind")
+WATCH_AGE = CATALOGUE.gauge("watch_age_seconds", "Since the running watch began; 0: none runs", "kind")
+EVENTS = CATALOGUE.counter("events", "Events of watches: seen, vanished, refused", "kind", "type")
+PUBLISHED = CATALOGUE.counter("published", "Messages stored and acknowledged")
+API_WRITES = CATALOGUE.counter(
+    "api_writes", "Statuses and Events sent to the API server, by its answer (HTTP)", "what", "code"
+)
+LAG = CATALOGUE.histogram("lag_seconds", "From seeing an object to the acknowledgement of its fact", "kind")
 
 
 def collect(
     counts: tally.Tally, objects: Mapping[str, int], *, leading: bool, ready: bool
-) -> Iterator[Metric]:
+) -> Iterator[metrics.Measured]:
     """`objects`: how many there are of each kind."""
-    yield _gauge("leader", "1 if this watcher publishes, 0 if it stands by", leading)
-    yield _gauge("ready", "1 if every kind is synced, or, standing by, listed", ready)
-    yield _by_kind(GaugeMetricFamily, "objects", "Objects that exist", objects)
-    lists = {kind: each.lists for kind, each in counts.kinds.items()}
-    yield _by_kind(CounterMetricFamily, "lists", "Complete lists: the first, and one for each relist", lists)
-    ages = {kind: each.watch_age_s() for kind, each in counts.kinds.items()}
-    yield _by_kind(
-        GaugeMetricFamily, "watch_age_seconds", "Since the running watch began; 0: none runs", ages
+    kinds = counts.kinds
+    yield metrics.one(LEADER, leading)
+    yield metrics.one(READY, ready)
+    yield metrics.by(OBJECTS, objects)
+    yield metrics.by(LISTS, {name: each.lists for name, each in kinds.items()})
+    yield metrics.by(WATCH_AGE, {name: each.watch_age_s() for name, each in kinds.items()})
+    events = {(name, type_): count for name, each in kinds.items() for type_, count in each.events.items()}
+    yield metrics.Measured(EVENTS, events)
+    yield metrics.one(PUBLISHED, counts.published)
+    yield metrics.Measured(
+        API_WRITES, {(what, str(code)): count for (what, code), count in counts.requests.items()}
     )
-    events = CounterMetricFamily("ebbgate_watcher_events", "Events of watches", labels=("kind", "type"))
-    for kind, each in counts.kinds.items():
-        for name, value in sorted(each.events.items()):
-            events.add_metric((kind, name), value)
-    yield events
-    published = CounterMetricFamily("ebbgate_watcher_published", "Messages stored and acknowledged")
-    published.add_metric((), counts.published)
-    yield published
-    requests = CounterMetricFamily(
-        "ebbgate_watcher_api_writes", "Statuses and Events sent, by the answer", labels=("what", "code")
-    )
-    for (what, code), value in sorted(counts.requests.items()):
-        requests.add_metric((what, str(code)), value)
-    yield requests
-    yield _lags(counts)
-
-
-def _gauge(name: str, meaning: str, value: float) -> Metric:
-    return GaugeMetricFamily(f"ebbgate_watcher_{name}", meaning, value=float(value))
-
-
-def _by_kind(
-    family: type[GaugeMetricFamily] | type[CounterMetricFamily],
-    name: str,
-    meaning: str,
-    values: Mapping[str, float],
-) -> Metric:
-    metric = family(f"ebbgate_watcher_{name}", meaning, labels=("kind",))
-    for kind, value in sorted(values.items()):
-        metric.add_metric((kind,), value)
-    return metric
-
-
-def _lags(counts: tally.Tally) -> Metric:
-    meaning = "From seeing an object to the acknowledgement of its fact"
-    metric = HistogramMetricFamily("ebbgate_watcher_lag_seconds", meaning, labels=("kind",))
-    bounds = (*map(str, tally.LAG_S), "+Inf")
-    for kind, each in counts.kinds.items():
-        totals = map(float, itertools.accumulate(each.lags))
-        metric.add_metric((kind,), list(zip(bounds, totals, strict=True)), each.lag_sum_s)
-    return metric
+    yield metrics.by(LAG, {name: each.lags for name, each in kinds.items()})

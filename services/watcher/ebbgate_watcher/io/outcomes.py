@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 
 from ebbgate_watcher.core import inputs, outcomes, recorder
-from ebbgate_watcher.io import api, leadership, tally
+from ebbgate_watcher.io import api, leadership, spans, tally
 
 POLICIES = f"/apis/cilium.io/v2/{outcomes.PLURAL}"
 EVENTS = f"/apis/events.k8s.io/v1/namespaces/{recorder.NAMESPACE}/events"
@@ -36,9 +36,13 @@ class Outcomes:
         self._outcomes = outcomes.Outcomes(me)
         self._stirred = asyncio.Event()
         self._leads = False
+        self._spans = spans.Statuses()
 
     async def hear(self, arrived: Sequence[inputs.Input]) -> None:
         self._outcomes.hear(arrived, time.monotonic())
+        for said in arrived:
+            for message in said.messages if isinstance(said, inputs.Reported) else ():
+                self._spans.hear(message)
         self._stirred.set()
 
     async def run(self, note: leadership.Note) -> None:
@@ -72,6 +76,7 @@ class Outcomes:
         self._leads = leads
 
     async def _attempt(self, request: outcomes.Request) -> list[inputs.Input]:
+        began_ns = time.time_ns()
         try:
             async with asyncio.timeout(ANSWER_S), self._send(request) as response:
                 status, body = response.status, await response.read()
@@ -82,6 +87,8 @@ class Outcomes:
         if status == api.UNAUTHORISED:
             await self._api.refused()
         self._counts.sent(_name(request), status)
+        if isinstance(request, outcomes.WriteStatus):
+            self._spans.written(request.name, began_ns, status)
         return self._outcomes.answered(request, status, body, time.monotonic(), patience_s)
 
     def _send(self, request: outcomes.Request) -> api.Answer:

@@ -3,17 +3,17 @@
 `io.metrics` shows them to Prometheus.
 """
 
-import bisect
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 
 from ebbgate_bus.contracts import envelope
 from ebbgate_bus.contracts.envelope import Outgoing
+from ebbgate_bus.runtime import metrics
 from ebbgate_watcher.core import inputs, objects
 
-LAG_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper bounds of the histogram of lags."""
+RECENT = 4096
+"""Readings whose end is remembered, for traces: more than wait to be published at any time."""
 
 
 class Kind:
@@ -22,8 +22,7 @@ class Kind:
     """
 
     def __init__(self) -> None:
-        self.lags = [0] * (len(LAG_S) + 1)
-        self.lag_sum_s = 0.0
+        self.lags = metrics.Histogram()
         self.events: Counter[str] = Counter()
         self.lists = 0
         self.watching_since: float | None = None
@@ -51,10 +50,21 @@ class Tally:
         self.kinds: dict[str, Kind] = {}
         self.published = 0
         self.requests: Counter[tuple[str, int]] = Counter()
+        self._normalised: OrderedDict[int, int] = OrderedDict()
 
     def sent(self, what: str, status: int) -> None:
         """`what`: status, event, discovery. `status`: HTTP's."""
         self.requests[what, status] += 1
+
+    def normalised(self, seen_ns: int) -> None:
+        """What arrived at `seen_ns` is read."""
+        self._normalised[seen_ns] = time.time_ns()
+        if len(self._normalised) > RECENT:
+            self._normalised.popitem(last=False)
+
+    def normalised_ns(self, seen_ns: int) -> int:
+        """When it was; `seen_ns` if nobody knows."""
+        return self._normalised.get(seen_ns, seen_ns)
 
     def kind(self, name: str) -> Kind:
         return self.kinds.setdefault(name, Kind())
@@ -66,6 +76,4 @@ class Tally:
         for message in messages:
             if seen := message.headers.get(envelope.SEEN):
                 lag_s = max(0.0, (now_ns - int(seen)) / 1e9)
-                kind = self.kind(message.subject.split(".", 4)[3])
-                kind.lags[bisect.bisect_left(LAG_S, lag_s)] += 1
-                kind.lag_sum_s += lag_s
+                self.kind(message.subject.split(".", 4)[3]).lags.observe(lag_s)
