@@ -47,8 +47,8 @@ def test_of_a_policy_with_20_000_cidrs_one_more_sends_one_chunk() -> None:
     resolver.fold([objects.stored(larger)])
     written = objects.step(resolver, 3.0)
     (chunk,) = _sets(written)
-    commit = subjects.commit(subjects.ALL_SCOPE)
-    assert written.keys() == {chunk, subjects.policy_in_force("p"), commit, subjects.WRITER}
+    commit, group = subjects.commit(subjects.ALL_SCOPE), subjects.group("uid-p")
+    assert written.keys() == {chunk, group, subjects.policy_in_force("p"), commit, subjects.WRITER}
 
 
 def test_many_exclusions_within_many_destinations_are_read_in_good_time() -> None:
