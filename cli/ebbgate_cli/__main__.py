@@ -18,6 +18,7 @@ from ebbgate_cli.commands import (
     stories,
     tap,
     top,
+    trace,
 )
 
 app = typer.Typer(
@@ -36,6 +37,7 @@ COMMANDS = (
     ("nodes", nodes.command, "What each node's kernel holds."),
     ("top", top.command, "Live traffic by policy, egress IP and node."),
     ("drops", drops.command, "Packets that nodes drop, and why."),
+    ("trace", trace.command, "How a change went from its object to the kernels."),
     ("tap", tap.command, "What is said on the bus, what changed, and why."),
     ("simulate", simulate.command, "What manifests would change."),
     ("plan", plan.command, "The rows that manifests would give; no cluster."),

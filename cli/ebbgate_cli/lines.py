@@ -9,10 +9,9 @@ from rich.text import Text
 from ebbgate_bus.contracts import codec, envelope, facts, reports, rows, subjects
 from ebbgate_bus.contracts.envelope import Stored
 from ebbgate_bus.contracts.message import Message
-from ebbgate_cli import happenings
+from ebbgate_cli import happenings, live
 from ebbgate_cli.happenings import Happening
 
-STORED_AT = "Nats-Time-Stamp"
 _COLOURS = {"fact": "cyan", "plan": "blue", "status": "green", "verdict": "magenta"}
 _VALUE_MAX = 60
 """Characters of a value in a line; `-o json` has all of it."""
@@ -38,7 +37,7 @@ def as_json(happening: Happening) -> str:
         {
             "subject": happening.subject,
             "sequence": message.sequence,
-            "time": message.headers.get(STORED_AT, ""),
+            "time": message.headers.get(live.STORED_AT, ""),
             "seen": message.headers.get(envelope.SEEN, ""),
             "trace": envelope.trace_id(message.headers),
             "cause": happening.cause,
@@ -60,7 +59,7 @@ def _payload(payload: bytes) -> object:
 
 def _clock(message: Stored) -> str:
     """The time of day at which the server stored it, to the millisecond, in UTC."""
-    return message.headers.get(STORED_AT, "T").partition("T")[2][:12].ljust(12)
+    return message.headers.get(live.STORED_AT, "T").partition("T")[2][:12].ljust(12)
 
 
 def _about(name: subjects.Name | None) -> str:

@@ -19,6 +19,8 @@ from ebbgate_bus.runtime import connection, follower
 T = TypeVar("T")
 CONNECT_TIMEOUT_S = 3.0
 READ_TIMEOUT_S = 10.0
+STORED_AT = "Nats-Time-Stamp"
+"""When a message was stored: RFC 3339, as the server writes it on what it republishes."""
 DEFAULT_URL = "nats://127.0.0.1:4222"
 
 
@@ -60,7 +62,7 @@ async def follow(bus: connection.Bus, subject: str) -> AsyncIterator[Stored]:
     """Messages as the server republishes them, from now on."""
     subscription = await bus.subscribe(subject)
     async for message in subscription.messages:
-        yield _stored(message)
+        yield stored(message)
 
 
 async def replay(bus: connection.Bus, stream: Stream, since_s: float) -> AsyncIterator[Stored]:
@@ -80,13 +82,19 @@ async def replay(bus: connection.Bus, stream: Stream, since_s: float) -> AsyncIt
     except nats.errors.Error as error:
         raise Unreachable(_unreadable(stream)) from error
     async for message in subscription.messages:
-        yield _stored(message)
+        yield stored(message)
 
 
-def _stored(message: Msg) -> Stored:
-    """By the sequence in its own stream, also where a journal has it."""
-    headers = message.headers or {}
-    return Stored(message.subject, message.data, int(headers.get("Nats-Sequence", "0")), headers)
+def stored(message: Msg) -> Stored:
+    """By the sequence in its own stream, and with the time at which that stored it, also where a journal has
+    it: there the server names its source, `PLAN 12 …`.
+    """
+    headers = dict(message.headers or {})
+    sequence = headers.get("Nats-Sequence", "0")
+    if source := headers.get("Nats-Stream-Source"):
+        sequence = source.split()[1]
+        headers[STORED_AT] = message.metadata.timestamp.isoformat()
+    return Stored(message.subject, message.data, int(sequence), headers)
 
 
 async def follow_stored(

@@ -1,5 +1,6 @@
 """A real nats-server for every test that asks for one, on a free port, with its own empty store."""
 
+import asyncio
 import pathlib
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -36,10 +37,21 @@ def server(tmp_path: pathlib.Path) -> Iterator[Server]:
     server.kill()
 
 
+async def _until_journal_listens(bus: connection.Bus) -> None:
+    """A stream that takes from others begins some 0.1 s after it was made, and then with what is there."""
+    async with asyncio.timeout(10):
+        while any(
+            source["active"] < 0
+            for source in (await jetstream.request(bus, "STREAM.INFO.JOURNAL", {}))["sources"]
+        ):
+            await asyncio.sleep(0.01)
+
+
 @pytest.fixture
 async def bus(server: Server) -> AsyncIterator[connection.Bus]:
     """A connection, with the streams in place."""
     bus = await connection.connect(server.url, name="test")
     await jetstream.ensure_streams(bus)
+    await _until_journal_listens(bus)
     yield bus
     await bus.close()

@@ -2,12 +2,16 @@
 
 import asyncio
 import copy
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from ebbgate_bus.contracts import codec, facts, rows, streams, subjects, trace
 from ebbgate_bus.runtime import connection, follower
-from ebbgate_lab import lab, namespaces, observer, receiver, sample, sources
+from ebbgate_lab import lab, namespaces, observer, processes, receiver, sample, sources
 
 PORT = 4318
 QUICK = {"OTEL_BSP_SCHEDULE_DELAY": "100"}
@@ -29,6 +33,8 @@ async def test_traces_are_whole_from_the_object_to_kernels_and_status(scene: lab
         try:
             of_policy = await _trace_of_the_policy(scene, bus, watching, taking)
             of_pod = await _trace_of_a_pod(scene, bus, watching, taking)
+            tree = _told(scene, "table")
+            told = json.loads(_told(scene, "json"))
         except TimeoutError as error:
             pytest.fail(f"{error}\n{scene.log_tail()}")
         finally:
@@ -43,6 +49,7 @@ async def test_traces_are_whole_from_the_object_to_kernels_and_status(scene: lab
     assert {"fold", "resolve", "send ebbgate.v1.plan", "send ebbgate.v1.verdict"} <= _names(of_policy)
     assert of_pod[0].name == "receive pod"
     assert {"bpf", "nft"} <= _names(of_pod, "node1")
+    _judge_what_is_told(told, tree)
     if source == "kubernetes":
         assert {"normalise policy", "PATCH policy status"} <= _names(of_policy)
 
@@ -110,6 +117,38 @@ async def _named(bus: connection.Bus, trace_id: str) -> set[str]:
     ]
     contexts = [trace.of(message.headers) for message in stored]
     return {context.span for context in contexts if context and context.trace == trace_id}
+
+
+def _judge_what_is_told(told: dict[str, Any], tree: str) -> None:
+    """The command line tells of the same, without any receiver: who did what after whom."""
+    assert (told["about"], told["root"]["who"]) == (f"policy {sample.NAME}", "watcher")
+    steps = list(_steps(told["root"]))
+    assert {step["who"] for step in steps} == {"watcher", "resolver", *lab.NODES}
+    assert f"verdict of {sample.NAME}: ready" in str(steps)
+    for node in lab.NODES:
+        stages = {stage for step in steps if step["who"] == node for stage in step["stages"]}
+        assert {"lower", "bpf", "nft"} <= stages
+    assert told["kernel_ns"] > 0
+    assert not any(step["took_ns"] < 0 for step in steps)
+    (first,) = told["root"]["steps"]
+    assert first["who"] == "resolver"
+    assert {step["who"] for step in first["steps"]} == set(lab.NODES), tree
+    assert tree.splitlines()[0].startswith(f"policy {sample.NAME}  ")
+    assert tree.count("resolver  +") == sum(step["who"] == "resolver" for step in steps)
+
+
+def _steps(step: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield step
+    for each in step["steps"]:
+        yield from _steps(each)
+
+
+def _told(scene: lab.Lab, form: str) -> str:
+    """What the command line makes of the policy's trace, from the bus alone."""
+    command = [sys.executable, "-m", "ebbgate_cli", "trace", sample.NAME, "-o", form, "--nats", scene.url]
+    done = processes.run(scene.netns("control"), *command)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def _names(spans: Spans, instance: str = "") -> set[str]:

@@ -8,6 +8,7 @@ from ebbgate_bus.contracts import catalog, codec, envelope, facts, reports, rows
 from ebbgate_bus.contracts.envelope import Stored
 from ebbgate_bus.contracts.message import Message
 from ebbgate_cli import concerns, happenings, lines
+from ebbgate_cli.live import STORED_AT
 
 TRACE, OTHER = "a" * 32, "b" * 32
 POD = facts.Pod(namespace="default", name="a", uid="1", node="n1", ips=("10.0.0.1",), labels={"app": "x"})
@@ -19,7 +20,7 @@ ROW_SUBJECT = subjects.endpoint("n1", "10.0.0.1")
 def live(subject: str, message: Message | None, trace: str = TRACE) -> Stored:
     headers = {
         envelope.TRACEPARENT: envelope.traceparent(trace, "c" * 16),
-        lines.STORED_AT: "2026-11-25T09:15:00.123456Z",
+        STORED_AT: "2026-11-25T09:15:00.123456Z",
     }
     return Stored(subjects.live(subject), codec.encode(message) if message else b"", 5, headers)
 

@@ -2,7 +2,9 @@
 
 `republish` sends each stored message on to `ebbgate.v1.live.…`, which is what programmers and taps follow: a
 plain subscription to the subjects themselves would also see what the stream then refuses. JOURNAL keeps what
-was said there for a while, in order, so that a tap can tell what has just happened; nobody depends on it.
+was said there for a while, in order, so that a tap can tell what has just happened; nobody depends on it. It
+takes messages from the streams' stores, under the names of `live`: what is republished still has the headers
+of its batch and fence, and a stream refuses what is fenced on another.
 """
 
 import msgspec
@@ -47,7 +49,6 @@ def api_config(stream: Stream, *, replicas: int = 1) -> dict[str, object]:
     """The body of JetStream's STREAM.CREATE / STREAM.UPDATE for `stream`."""
     return {
         "name": stream.name,
-        "subjects": list(stream.subjects),
         "storage": "file",
         "retention": "limits",
         "discard": "old",
@@ -58,7 +59,7 @@ def api_config(stream: Stream, *, replicas: int = 1) -> dict[str, object]:
         "duplicate_window": 1_000_000_000,
         "consumer_limits": {},
         "max_consumers": 100_000,
-    } | (_STATE if stream in STATE else _JOURNAL)
+    } | ({"subjects": list(stream.subjects)} | _STATE if stream in STATE else _JOURNAL)
 
 
 _STATE: dict[str, object] = {
@@ -66,4 +67,17 @@ _STATE: dict[str, object] = {
     "allow_atomic": True,
     "republish": {"src": f"{subjects.ROOT}.>", "dest": f"{subjects.LIVE}.>"},
 }
-_JOURNAL: dict[str, object] = {"max_age": JOURNAL_S * 1_000_000_000, "max_bytes": JOURNAL_BYTES}
+
+
+def _source(stream: Stream) -> dict[str, object]:
+    """What JOURNAL takes from `stream`."""
+    said = [(pattern, subjects.live(pattern)) for pattern in stream.subjects]
+    kept = [{"src": pattern, "dest": live} for pattern, live in said if live in JOURNAL.subjects]
+    return {"name": stream.name, "subject_transforms": kept}
+
+
+_JOURNAL: dict[str, object] = {
+    "max_age": JOURNAL_S * 1_000_000_000,
+    "max_bytes": JOURNAL_BYTES,
+    "sources": [_source(stream) for stream in STATE],
+}

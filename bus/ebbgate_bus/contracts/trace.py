@@ -30,13 +30,15 @@ class Context(msgspec.Struct, frozen=True, gc=False):
 
 class Work(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """`parent`: the span that sent what it followed from. `began_ns`: since 1970. `took_ms`: by stage, in the
-    order in which they began. `links`: traceparents of what was folded together with it.
+    order in which they began. `links`: traceparents of what was folded together with it. `messages`: how many
+    it published.
     """
 
     parent: str = ""
     began_ns: int = 0
     took_ms: dict[str, float] = {}
     links: tuple[str, ...] = ()
+    messages: int = 1
 
 
 def parse(traceparent: str) -> Context | None:

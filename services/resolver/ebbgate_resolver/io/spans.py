@@ -51,7 +51,7 @@ class Turn:
         self._resolved_ns = time.time_ns()
         if not (step.batches or step.verdicts):
             return step
-        work = self._work()
+        work = self._work(sum(map(len, step.batches)) + len(step.verdicts))
         of_plan, of_verdict = trace.headers(self._plan, work), trace.headers(self._verdict, work)
         return msgspec.structs.replace(
             step,
@@ -62,12 +62,12 @@ class Turn:
             verdicts=tuple(_with(each, of_verdict) for each in step.verdicts),
         )
 
-    def _work(self) -> trace.Work:
+    def _work(self, messages: int) -> trace.Work:
         took_ms = {"resolve": _ms(self._began_ns, self._resolved_ns)}
         if self._folding:
             took_ms = {"fold": _ms(*self._folding)} | took_ms
         parent = self._cause.context.span if self._cause.context else ""
-        return trace.Work(parent, self._first_ns, took_ms, self._cause.links)
+        return trace.Work(parent, self._first_ns, took_ms, self._cause.links, messages)
 
     @property
     def _first_ns(self) -> int:

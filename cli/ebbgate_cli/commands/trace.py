@@ -1,0 +1,84 @@
+"""`ebbgate trace`: the last change of a policy or pod, followed from its object to every kernel."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ebbgate_bus.contracts import streams, subjects
+from ebbgate_bus.contracts.envelope import Stored
+from ebbgate_bus.runtime import connection
+from ebbgate_cli import live, output, recordings, trace_tree, traces
+from ebbgate_cli.commands import options
+
+WIDTH = 400
+"""Of lines that go into a file: nothing is cut there."""
+_COMMITS = ("plan.all.commit", "plan.node.*.commit")
+
+
+def command(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="[POLICY|POD]",
+            help="A policy's name, or a pod as NAMESPACE/NAME (or NAME, of the namespace default). "
+            "Without one: whatever changed last.",
+        ),
+    ] = "",
+    form: options.OutputForm = output.Form.TABLE,
+    nats: options.Url = options.URL,
+) -> None:
+    """Show how the last change of a policy or a pod went its way: seen, resolved, in each node's kernel.
+
+    Times are since the watcher saw it; in brackets, milliseconds by stage. It is told from the bus alone, and
+    needs no tracing backend. What happened in the last hour is told whole; of what is older some steps may be
+    gone, as the bus keeps only the last message of each subject.
+
+    Examples: `ebbgate trace egress-sample`, `ebbgate trace default/mediabot -o json`
+    """
+    try:
+        candidates = [name for name in _subjects(what) if name]
+        found = live.run(nats, lambda bus: _find(bus, candidates))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    except live.Unreachable as error:
+        raise options.fail(error) from error
+    if found is None:
+        output.complain(
+            [f"nothing is known of {what}: is that its name?" if what else "nothing has happened"]
+        )
+        raise typer.Exit(1)
+    if form.is_data:
+        output.data(form, traces.as_json(found))
+    else:
+        out = Console(highlight=False)
+        if not out.is_terminal:
+            out = Console(highlight=False, width=WIDTH)
+        out.print(trace_tree.tree(found))
+
+
+def _subjects(what: str) -> list[str]:
+    """Facts that may be meant, the likeliest first. Raises ValueError."""
+    if not what:
+        return []
+    namespace, slash, name = what.rpartition("/")
+    pod = subjects.fact("pod", namespace or "default", name)
+    return [pod] if slash else [subjects.fact("policy", what), pod]
+
+
+async def _find(bus: connection.Bus, candidates: list[str]) -> traces.Trace | None:
+    messages = await _messages(bus, candidates)
+    if not candidates:
+        return traces.newest(messages)
+    return next(filter(None, (traces.newest(messages, subject) for subject in candidates)), None)
+
+
+async def _messages(bus: connection.Bus, candidates: list[str]) -> list[Stored]:
+    """What happened lately, and of what is older what is still there."""
+    said = ("fact.>", *_COMMITS, "status.>", "verdict.>")
+    # The state first: of a message that is in both, the journal's time is that of its copy.
+    journal = await recordings.read(bus, streams.JOURNAL, [f"{subjects.LIVE}.{each}" for each in said])
+    facts = await recordings.read(bus, streams.FACT, candidates) if candidates else []
+    plan = await recordings.read(bus, streams.PLAN, [f"{subjects.ROOT}.{each}" for each in _COMMITS])
+    status = [f"{subjects.ROOT}.{kind}.>" for kind in ("status", "verdict")]
+    return [*facts, *plan, *await recordings.read(bus, streams.STATUS, status), *journal]
