@@ -39,24 +39,19 @@ struct outer {
 	(offsetof(struct outer, inner) + sizeof(struct ethhdr)) /* the struct's own size is padded */
 _Static_assert(OUTER_BYTES == 50, "outer");
 
+/* The next hop, to be written by eights. */
+union hop {
+	struct bpf_redir_neigh to;
+	eight words[3];
+};
+_Static_assert(offsetof(struct bpf_redir_neigh, ipv4_nh) == 4, "words of hop");
+
 static __always_inline struct direct *direct_way(void)
 {
 	__u32 zero = 0;
 	struct direct *found = bpf_map_lookup_elem(&direct, &zero);
 
 	return found && found->device ? found : NULL;
-}
-
-static __always_inline __u16 checksum(const struct iphdr *ip)
-{
-	const __u16 *half = (const __u16 *)ip;
-	__u32 sum = 0;
-
-#pragma unroll
-	for (int i = 0; i < (int)sizeof(*ip) / 2; i++)
-		sum += half[i];
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~(sum + (sum >> 16));
 }
 
 /* RFC 6040: the inner congestion field; a mark stays inside. */
@@ -100,62 +95,82 @@ static __always_inline bool find_way(struct __sk_buff *skb, struct packet *packe
 				     __be32 remote, struct bpf_fib_lookup *way)
 {
 	__u32 length = length_outside(skb, packet);
+	eight *words = (eight *)way;
 
 	if (!length)
 		return false;
-	/* From the map: older verifiers take what a constant becomes in the look-up for the constant still.
-	 */
-	way->family = by->family;
-	way->ifindex = skb->ifindex;
-	way->tot_len = length;
-	way->ipv4_dst = remote;
+	/* The family from the map: older verifiers take what a constant becomes in the look-up for the
+	 * constant still. */
+	words[0] = WITHIN(0, 1, by->family) | WITHIN(6, 2, length); /* family, tot_len */
+	words[1] = WITHIN(0, 4, skb->ifindex);
+	words[2] = words[3] = 0;
+	words[4] = WITHIN(0, 4, remote); /* ipv4_dst */
+	words[5] = words[6] = words[7] = 0;
 	return !bpf_fib_lookup(skb, way, sizeof(*way), BPF_FIB_LOOKUP_SRC) && way->family == by->family;
 }
 
-/* Written into the packet, not on the stack, which has its difficulties (`eight`). */
-static __always_inline bool fill_outer(struct __sk_buff *skb, __be32 source, __be32 remote, __be16 port,
-				       __u32 vni, __u8 ecn)
-{
-	void *data = (void *)(long)skb->data;
-	struct outer *outer = data + ETH_HLEN;
-	__u16 length = skb->len - ETH_HLEN;
+_Static_assert(sizeof(struct bpf_fib_lookup) == 64 && offsetof(struct bpf_fib_lookup, tot_len) == 6 &&
+		       offsetof(struct bpf_fib_lookup, ifindex) == 8 &&
+		       offsetof(struct bpf_fib_lookup, ipv4_dst) == 32,
+	       "words of find_way");
 
-	if ((void *)outer + OUTER_BYTES > (void *)(long)skb->data_end)
-		return false;
-	outer->ip.version = 4;
-	outer->ip.ihl = sizeof(outer->ip) / 4;
-	outer->ip.tos = ecn;
-	outer->ip.tot_len = bpf_htons(length);
-	outer->ip.id = bpf_get_prandom_u32();
-	outer->ip.frag_off = 0;
-	outer->ip.ttl = OUTER_TTL;
-	outer->ip.protocol = IPPROTO_UDP;
-	outer->ip.check = 0;
-	outer->ip.saddr = source;
-	outer->ip.daddr = remote;
-	outer->ip.check = checksum(&outer->ip);
+/*
+ * The outer headers as they are sent, after four bytes that aren't: so the frame inside begins at an eight.
+ * Not written into the packet itself, as comparing its pointers takes CAP_PERFMON before 6.8.
+ */
+union sent {
+	eight words[7];
+	struct {
+		__u32 pad;
+		__u8 outer[OUTER_BYTES - ETH_HLEN];
+		struct ethhdr inner;
+	};
+};
+_Static_assert(offsetof(union sent, inner) == 40 && sizeof(union sent) == 56, "sent");
+
+/* Adds the four halves of an eight; what order its bytes are in makes no difference to a checksum. */
+static __always_inline __u32 halves(eight word)
+{
+	return (word & 0xffff) + (word >> 16 & 0xffff) + (word >> 32 & 0xffff) + (word >> 48);
+}
+
+static __always_inline __u16 folded(__u32 sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~(sum + (sum >> 16));
+}
+
+/* `length`: of all that follows the outer Ethernet header. */
+static __always_inline void fill_outer(union sent *sent, struct bpf_fib_lookup *way, __be32 remote,
+				       __be16 port, __u32 vni, __u8 ecn, __u16 length, __u32 hash)
+{
 	/* By the flow inside, so that what spreads packets over queues and links can tell flows apart. */
-	outer->udp.source = bpf_htons(FIRST_SOURCE | (skb->hash >> 17));
-	outer->udp.dest = port;
-	outer->udp.len = bpf_htons(length - sizeof(outer->ip));
-	outer->udp.check = 0;
-	outer->flags = bpf_htonl(VXLAN_FLAGS);
-	outer->vni = bpf_htonl(vni << 8);
-	return true;
+	__be16 source_port = bpf_htons(FIRST_SOURCE | (hash >> 17));
+	__be16 udp_length = bpf_htons(length - sizeof(struct iphdr));
+	eight first = WITHIN(4, 1, 0x45) | WITHIN(5, 1, ecn) | WITHIN(6, 2, bpf_htons(length));
+	eight second = WITHIN(0, 2, bpf_get_prandom_u32() & 0xffff) | WITHIN(4, 1, OUTER_TTL) |
+		       WITHIN(5, 1, IPPROTO_UDP);
+	eight third = WITHIN(0, 4, way->ipv4_src) | WITHIN(4, 4, remote);
+
+	sent->words[0] = first;
+	sent->words[1] = second | WITHIN(6, 2, folded(halves(first) + halves(second) + halves(third)));
+	sent->words[2] = third;
+	sent->words[3] = WITHIN(0, 2, source_port) | WITHIN(2, 2, port) | WITHIN(4, 2, udp_length);
+	sent->words[4] = WITHIN(0, 4, bpf_htonl(VXLAN_FLAGS)) | WITHIN(4, 4, bpf_htonl(vni << 8));
 }
 
 /* The program's answer, or 0: it goes the device's way, unchanged. */
 static __always_inline int send_direct(struct __sk_buff *skb, struct packet *packet, __be32 remote, __u32 vni)
 {
 	struct direct *by = direct_way();
-	struct bpf_redir_neigh hop = {};
-	struct bpf_fib_lookup way = {};
-	struct ethhdr inner ON_EIGHTS;
+	struct bpf_fib_lookup way ON_EIGHTS;
+	union hop hop;
+	union sent sent;
 	__u8 ecn;
 
 	if (!by || !find_way(skb, packet, by, remote, &way))
 		return 0;
-	if (bpf_skb_load_bytes(skb, 0, &inner, sizeof(inner)))
+	if (bpf_skb_load_bytes(skb, 0, &sent.inner, sizeof(sent.inner)))
 		return 0;
 	ecn = ecn_of(skb);
 	bpf_get_hash_recalc(skb);
@@ -164,13 +179,24 @@ static __always_inline int send_direct(struct __sk_buff *skb, struct packet *pac
 					BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) |
 					BPF_F_ADJ_ROOM_ENCAP_L2_ETH))
 		return 0;
-	if (!fill_outer(skb, way.ipv4_src, remote, by->port, vni, ecn) ||
-	    bpf_skb_store_bytes(skb, ETH_HLEN + offsetof(struct outer, inner), &inner, sizeof(inner), 0))
+	fill_outer(&sent, &way, remote, by->port, vni, ecn, skb->len - ETH_HLEN, skb->hash);
+	if (bpf_skb_store_bytes(skb, ETH_HLEN, sent.outer, OUTER_BYTES, 0))
 		return EBB_TCX_DROP;
 	skb->mark = 0;
-	hop.nh_family = way.family;
-	hop.ipv4_nh = way.ipv4_dst;
-	return bpf_redirect_neigh(way.ifindex, &hop, sizeof(hop), 0);
+	hop.words[0] = WITHIN(0, 4, way.family) | WITHIN(4, 4, way.ipv4_dst);
+	hop.words[1] = hop.words[2] = 0;
+	return bpf_redirect_neigh(way.ifindex, &hop.to, sizeof(hop.to), 0);
+}
+
+static __always_inline __u16 checksum(const struct iphdr *ip)
+{
+	const __u16 *half = (const __u16 *)ip;
+	__u32 sum = 0;
+
+#pragma unroll
+	for (int i = 0; i < (int)sizeof(*ip) / 2; i++)
+		sum += half[i];
+	return folded(sum);
 }
 
 static __always_inline bool is_plain(const struct outer *outer, __u32 length, __be16 port)

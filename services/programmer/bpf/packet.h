@@ -23,11 +23,18 @@
 
 /*
  * From 5.16 to 6.7 a verifier without CAP_PERFMON may take the first half of eight bytes on the stack for a
- * spilled register, and then refuses the second half. So what is there lies on eights and is written by
- * eights.
+ * spilled register, and then refuses the second half; before 5.16 it takes eight zero bytes for one, and
+ * refuses each byte written into them. So what is there lies on eights and is written by eights.
  */
 #define ON_EIGHTS __attribute__((aligned(8)))
 typedef __u64 __attribute__((may_alias)) eight;
+
+/* A field of `size` bytes at `offset` of an eight. */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define WITHIN(offset, size, value) ((__u64)(value) << (8 * (offset)))
+#else
+#define WITHIN(offset, size, value) ((__u64)(value) << (8 * (8 - (offset) - (size))))
+#endif
 
 static __always_inline void copy(void *to, const void *from)
 {
