@@ -5,6 +5,7 @@ Whatever is there and isn't the lab's own or the kernel's may be hit, so nothing
 things is known here. What is allowed to leave doesn't change by it: there is no "meanwhile" for damage.
 """
 
+import errno
 import json
 import pathlib
 import random
@@ -119,8 +120,10 @@ def _is_attached(pin: pathlib.Path) -> bool:
     try:
         with bpf.opened(pin) as link:
             _, index, _ = bpf.link_target(link)
-    except FileNotFoundError:  # replaced meanwhile
-        return False
+    except bpf.Refused as refused:
+        if refused.errno != errno.ENOENT:
+            raise
+        return False  # replaced meanwhile
     return bool(index)
 
 
