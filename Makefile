@@ -78,6 +78,10 @@ reference: setup ## write docs/bus.md, its schemas, docs/cli.md, docs/metrics.md
 	$(BIN)/python -m typer ebbgate_cli.__main__ utils docs --name ebbgate --output docs/cli.md
 	$(BIN)/python -m ebbgate_lab.monitoring .
 
+.PHONY: trace
+trace: setup ## write the trace of docs/observability.md anew: a policy on its way, in a lab of its own
+	@$(BIN)/python -m ebbgate_lab.traced docs/observability.md
+
 picture: setup ## draw docs/images/terminal.svg anew: commands at work in a lab of their own
 	@$(BIN)/python -m ebbgate_lab.picture docs/images/terminal.svg
 
