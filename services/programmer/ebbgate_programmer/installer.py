@@ -94,7 +94,8 @@ class Installer:
         if fresh or self._held is None or self._held.sysctls.keys() != lowered.state.sysctls.keys():
             with self._watch.timed(stages.Stage.READ):
                 self._held = self._kernel.read(lowered.state.sysctls, lowered.state)
-        todo = ordering.diff(lowered.state, self._held, self._chains)
+        with self._watch.timed(stages.Stage.DIFF):
+            todo = ordering.diff(lowered.state, self._held, self._chains)
         drifted = bool(todo) and lowered.state == self._settled
         stale = () if self._started else (changes.ForgetStale(tuple(lowered.state.covered), lowered.state),)
         problems = [

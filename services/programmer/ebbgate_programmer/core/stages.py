@@ -20,6 +20,7 @@ ones as one.
 class Stage(enum.StrEnum):
     LOWER = "lower"
     READ = "read"
+    DIFF = "diff"
     BPF = "bpf"
     NFT = "nft"
     NETLINK = "netlink"

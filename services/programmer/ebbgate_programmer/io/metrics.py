@@ -24,7 +24,7 @@ PASSES = CATALOGUE.counter(
 PASS = CATALOGUE.histogram("pass_seconds", "Time of a pass", "node")
 STAGES = CATALOGUE.counter(
     "stage_seconds",
-    "Time by stage: lower, read, bpf, nft, netlink, sysctl, conntrack, read back",
+    "Time by stage: lower, read, diff, bpf, nft, netlink, sysctl, conntrack, read back",
     "node",
     "stage",
 )

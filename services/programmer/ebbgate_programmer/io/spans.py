@@ -1,7 +1,7 @@
 """One pass over the kernel as a part of the trace that it goes on with, told on the bus and as spans.
 
     process ebbgate.v1.plan       child of the span that stored the Commit; links: the other scope's, if new
-      lower, read                 what is wanted, and what is there
+      lower, read, diff           what is wanted, what is there, and what is to be done about it
       bpf, nft, netlink, …        changes, each stage of neighbours a span
       read back
       send ebbgate.v1.status      the Applied, acknowledged; the resolver goes on from here
