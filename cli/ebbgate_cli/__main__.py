@@ -1,13 +1,18 @@
 """`ebbgate`: the command line's composition root. One module per command; this one only lists them."""
 
+import pathlib
+from typing import Annotated
+
 import typer
 
+from ebbgate_bus.runtime import access
 from ebbgate_cli.commands import (
     bugreport,
     drops,
     explain,
     listing,
     nodes,
+    options,
     plan,
     policies,
     simulate,
@@ -38,9 +43,26 @@ app.command("test")(stories.command)
 app.command("bugreport")(bugreport.command)
 
 
+File = pathlib.Path | None
+
+
 @app.callback()
-def _root() -> None:
-    """Without it typer would make a lone command the whole program."""
+def _root(
+    ca: Annotated[
+        File, typer.Option("--nats-ca", envvar="EBBGATE_NATS_CA", metavar="FILE", help=access.CA_HELP)
+    ] = None,
+    nkey: Annotated[
+        File, typer.Option("--nats-nkey", envvar="EBBGATE_NATS_NKEY", metavar="FILE", help=access.NKEY_HELP)
+    ] = None,
+    token: Annotated[
+        File,
+        typer.Option("--nats-token", envvar="EBBGATE_NATS_TOKEN", metavar="FILE", help=access.TOKEN_HELP),
+    ] = None,
+) -> None:
+    """How to reach the bus stands before the command: ebbgate --nats-ca FILE --nats-nkey FILE list."""
+    if nkey and token:
+        raise typer.BadParameter("--nats-nkey and --nats-token: one is who you are, and there can't be two")
+    options.remember(access.Access(ca=ca, nkey=nkey, token=token))
 
 
 def main() -> None:

@@ -7,7 +7,8 @@ The network namespace is the one it is started in, the bpf filesystem that of it
 import logging
 import sys
 
-from ebbgate_bus.runtime import connection, logs, service
+from ebbgate_bus.contracts.permissions import Principal, Role
+from ebbgate_bus.runtime import access, connection, logs, service
 from ebbgate_programmer import loop, settings
 from ebbgate_programmer.core import diagnosis
 from ebbgate_programmer.io import capabilities, examination, kernel, memory
@@ -39,8 +40,8 @@ def _doctor(chosen: settings.Settings) -> int:
     """What is missing is a finding among others."""
     made = kernel.Kernel(chosen.pin_path, chosen.bpf_object, attach=chosen.attach, direct=chosen.direct)
     try:
-        url = chosen.nats_url if chosen.nats_url != settings.NATS_URL else ""
-        looking = examination.Examination(made, node=chosen.node, port=chosen.port, nats_url=url)
+        reach = chosen.reach if chosen.reach.url != access.URL else None
+        looking = examination.Examination(made, node=chosen.node, port=chosen.port, reach=reach)
         found = diagnosis.diagnose(looking.read())
     finally:
         made.close()
@@ -51,7 +52,9 @@ def _doctor(chosen: settings.Settings) -> int:
 async def _run(chosen: settings.Settings) -> None:
     log = logging.getLogger("ebbgate_programmer")
     log.info("programmer.started", extra={"fields": {"node": chosen.node, "pins": str(chosen.pin_path)}})
-    bus = await connection.connect(chosen.nats_url, name=f"programmer-{chosen.node}")
+    bus = await connection.connect(
+        chosen.reach, name=f"programmer-{chosen.node}", principal=Principal(Role.PROGRAMMER, chosen.node)
+    )
     try:
         await loop.Programmer(chosen, bus).run()
     finally:

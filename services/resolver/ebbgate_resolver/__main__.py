@@ -17,6 +17,7 @@ from nats.aio.msg import Msg
 
 from ebbgate_bus.contracts import facts, streams, subjects
 from ebbgate_bus.contracts.envelope import Outgoing, Stored
+from ebbgate_bus.contracts.permissions import Principal, Role
 from ebbgate_bus.runtime import connection, follower, jetstream, logs, publisher, revision, service
 from ebbgate_resolver import settings as settings_
 from ebbgate_resolver.core import engine
@@ -174,7 +175,9 @@ class Shell:
 
 
 async def run(settings: settings_.Settings) -> None:
-    bus = await connection.connect(settings.nats_url, name=f"resolver-{settings.name}")
+    bus = await connection.connect(
+        settings.reach, name=f"resolver-{settings.name}", principal=Principal(Role.RESOLVER)
+    )
     log.info("resolver.started", extra={"fields": {"kinds": facts.KINDS}})
     await Shell(bus, settings).run()
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from ebbgate_bus.contracts.permissions import Principal, Role
 from ebbgate_bus.runtime import connection, health, jetstream, logs, revision, service
 from ebbgate_watcher import settings
 from ebbgate_watcher.core import inputs, manifests, mirror, shapes
@@ -145,8 +146,11 @@ class _Report:
         self._counts = counts
         self._lead = lead
         self.watcher: _Watcher | None = None
+        self.nats: connection.Bus | None = None
 
     def unready(self) -> str:
+        if self.nats and self.nats.denied:
+            return f"the bus doesn't let us work: {self.nats.denied}"
         return self.watcher.unready() if self.watcher else "the bus isn't reached yet; the log says why"
 
     def collect(self) -> Iterable["Metric"]:
@@ -163,9 +167,12 @@ async def main(chosen: settings.Settings) -> None:
     async with asyncio.TaskGroup() as tasks:
         if chosen.health:
             tasks.create_task(health.serve(health.Health(report.unready, report.collect), *chosen.health))
-        nats = await connection.connect(chosen.nats, name=f"watcher {chosen.name}")
+        nats = await connection.connect(
+            chosen.reach, name=f"watcher {chosen.name}", principal=Principal(Role.WATCHER)
+        )
         kinds = manifests.kinds(node_networks=chosen.node_networks)
         facts = bus.Facts(nats, kinds, counts)
+        report.nats = nats
         report.watcher = _Watcher(facts, lead, inbox, kinds)
         try:
             await jetstream.ensure_streams(nats)
