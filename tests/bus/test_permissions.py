@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -137,14 +138,17 @@ async def test_beats_and_drops_of_a_node_are_heard(world: World) -> None:
     async def take(message: Msg) -> None:
         heard.append(message.subject)
 
-    for who in (READER, RESOLVER):
-        await world.buses[who].subscribe(f"{ROOT}.beat.programmer.>", cb=take)
+    for who, subject in ((READER, f"{ROOT}.beat.>"), (RESOLVER, f"{ROOT}.beat.programmer.>")):
+        await world.buses[who].subscribe(subject, cb=take)
         await world.buses[who].flush()
     await world.buses[READER].subscribe(f"{ROOT}.drop.*", cb=take)
     await world.buses[READER].flush()
     wanted = [subjects.beat("programmer", "node-1")] * 2 + [subjects.dropped("node-1")]
     await world.buses[NODE1].publish(subjects.beat("programmer", "node-1"), b"{}")
     await world.buses[NODE1].publish(subjects.dropped("node-1"), b"{}")
+    for service, who in (("watcher", WATCHER), ("resolver", RESOLVER)):
+        wanted.append(subjects.beat(service, "a"))
+        await world.buses[who].publish(wanted[-1], b"{}")
     async with asyncio.timeout(WITHIN_S):
         while sorted(heard) != sorted(wanted):  # each once for each who listens
             await asyncio.sleep(0.01)
@@ -155,6 +159,23 @@ async def test_reader_reads_everything(world: World) -> None:
     for stream in streams.STATE:
         assert await world.read(READER, stream, f"{ROOT}.>")
     assert not world.buses[READER].denied
+
+
+@pytest.mark.parametrize(
+    "command", [["status"], ["nodes"], ["tap", "--since", "1h", "--count", "1"]]
+)
+async def test_the_command_line_works_for_a_reader(
+    world: World, server: secured.Secured, command: list[str]
+) -> None:
+    await world.say(NODE1, OWN_REPORTS)
+    arguments = [sys.executable, "-m", "ebbgate_cli", "--nats-nkey", str(server.seed_path(READER)), *command]
+    process = await asyncio.create_subprocess_exec(
+        *arguments, "--nats", server.url, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, errors = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0 or command == ["status"], errors.decode()  # nobody beats: status says so
+    assert out
+    assert b"no answer" not in errors
 
 
 def _endpoint(number: int) -> rows.Endpoint:

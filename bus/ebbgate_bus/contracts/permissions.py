@@ -100,6 +100,7 @@ def _reader() -> Grant:
         inbox="_INBOX.reader",
         api=FOREIGN_API,
         publish=(
+            *(f"{FOREIGN_API}.STREAM.INFO.{name}" for name in names),
             *(f"{FOREIGN_API}.CONSUMER.CREATE.{name}.>" for name in names),
             *(f"$JS.FC.{name}.>" for name in names),
         ),
@@ -224,6 +225,7 @@ FLOWS = (
     # What isn't stored readers hear from the nodes themselves: what is asked of CORE isn't heard in a third.
     *_flows(NODES, READERS, f"{_ROOT}.drop.*", f"{_ROOT}.beat.programmer.*"),
     *_asked(READERS, *(f"{API}.CONSUMER.CREATE.{stream.name}.>" for stream in streams.STREAMS)),
+    *_asked(READERS, *(f"{API}.STREAM.INFO.{stream.name}" for stream in streams.STREAMS)),
     *_asked(READERS, *(f"$JS.FC.{stream.name}.>" for stream in streams.STREAMS)),
 )
 """All of them. Between accounts nothing else is heard or asked."""
