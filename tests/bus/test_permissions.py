@@ -161,9 +161,7 @@ async def test_reader_reads_everything(world: World) -> None:
     assert not world.buses[READER].denied
 
 
-@pytest.mark.parametrize(
-    "command", [["status"], ["nodes"], ["tap", "--since", "1h", "--count", "1"]]
-)
+@pytest.mark.parametrize("command", [["status"], ["nodes"], ["tap", "--since", "1h", "--count", "1"]])
 async def test_the_command_line_works_for_a_reader(
     world: World, server: secured.Secured, command: list[str]
 ) -> None:

@@ -55,6 +55,11 @@ class Bus(Client):
         for listener in tuple(self._listeners):
             listener()
 
+    def abandon(self) -> None:
+        """Closes what an attempt that was broken off has open: nobody else can."""
+        if self._transport is not None:
+            self._transport.close()  # type: ignore[no-untyped-call]
+
     @property
     def api(self) -> str:
         """Prefix of JetStream's API."""
@@ -101,14 +106,18 @@ async def connect(
     bus = Bus(reach, reach.grant(principal) if principal else None)
     if bus.grant:
         options = {"inbox_prefix": bus.grant.inbox} | options
-    await bus.connect(
-        servers=reach.url.split(","),
-        name=name,
-        allow_reconnect=True,
-        pending_size=PENDING_BYTES,
-        **_callbacks(bus, heed),
-        **(PATIENCE | options),
-    )
+    try:
+        await bus.connect(
+            servers=reach.url.split(","),
+            name=name,
+            allow_reconnect=True,
+            pending_size=PENDING_BYTES,
+            **_callbacks(bus, heed),
+            **(PATIENCE | options),
+        )
+    except asyncio.CancelledError:
+        bus.abandon()
+        raise
     log.info("bus.connected", extra={"fields": {"server": _server(bus)}})
     return bus
 
