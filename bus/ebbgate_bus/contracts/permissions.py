@@ -59,8 +59,7 @@ def grant(principal: Principal) -> Grant:
             return _reader()
         case Role.WATCHER:
             return _watcher()
-        case Role.RESOLVER:
-            return _resolver()
+    return _resolver()
 
 
 def _programmer(node: str) -> Grant:

@@ -42,9 +42,8 @@ async def make(store: stores.Store, wish: Wish, now_s: float) -> list[str]:
     server = await _certificates(store, wish, now_s, authority, done)
     known = msgspec.json.decode(authority.get("known.json", b"{}"), type=Known)
     last = "usher" if wish.callout else "users"
-    held = dict(await store.read(last))
-    make_keys = _callout if wish.callout else _users
-    files, configuration = make_keys(held, wish, now_s, known, done)
+    made = _Keys(await store.read(last), wish, now_s, known, done)
+    files, configuration = _callout(made) if wish.callout else _users(made)
     authority["known.json"] = msgspec.json.encode(known)
     server["accounts.conf"] = configuration.encode()
     # The server first: it must know a key, and show a certificate, before anybody depends on the change.
@@ -99,49 +98,47 @@ def _pairs(authority: dict[str, bytes]) -> dict[str, certificates.Pair]:
     }
 
 
-def _callout(
-    held: Mapping[str, bytes], wish: Wish, now_s: float, known: Known, done: list[str]
-) -> tuple[dict[str, bytes], str]:
+class _Keys(msgspec.Struct):
+    """User keys: as `held` has them, and as they are to be. `known` and `done` are brought up to date."""
+
+    held: Mapping[str, bytes]
+    wish: Wish
+    now_s: float
+    known: Known
+    done: list[str]
+
+    def seed(self, name: str) -> bytes:
+        """The seed that `name` is to have."""
+        seed = self.held.get(f"{name}.nk", b"")
+        if not seed or self.wish.rotate:
+            seed = keys.make(nkeys.Kind.USER).encode()
+            self.done.append(f"made a key for {name}")
+        public = keys.Key(seed.decode()).public
+        before = self.known.get(name, ())
+        if not before or before[0].public != public:
+            before = (KnownKey(public, self.now_s), *before)
+        self.known[name] = renewal.keys_kept(before, now_s=self.now_s, settle_s=self.wish.settle_s)
+        return seed
+
+
+def _callout(made: _Keys) -> tuple[dict[str, bytes], str]:
     """The issuer stays: servers know one only, so another one would cut everybody off for a moment."""
-    files = dict(held) | {"issuer.nk": held.get("issuer.nk") or keys.make(nkeys.Kind.ACCOUNT).encode()}
-    seed = _seed(held.get("usher.nk", b""), USHER, wish, now_s, known, done)
-    files |= {"usher.nk": seed}
-    issuer = keys.Key(files["issuer.nk"].decode()).public
-    return files, accounts.with_callout(issuer, [each.public for each in known[USHER]])
+    issuer = made.held.get("issuer.nk") or keys.make(nkeys.Kind.ACCOUNT).encode()
+    files = {"issuer.nk": issuer, f"{USHER}.nk": made.seed(USHER)}
+    public = [each.public for each in made.known[USHER]]
+    return files, accounts.with_callout(keys.Key(issuer.decode()).public, public)
 
 
-def _users(
-    held: Mapping[str, bytes], wish: Wish, now_s: float, known: Known, done: list[str]
-) -> tuple[dict[str, bytes], str]:
+def _users(made: _Keys) -> tuple[dict[str, bytes], str]:
     """Who isn't wished for any more loses its key."""
     others = [Principal(role) for role in (Role.WATCHER, Role.RESOLVER, Role.READER)]
-    principals = [*others, *(Principal(Role.PROGRAMMER, node) for node in wish.nodes)]
-    files = {
-        f"{file_name(each)}.nk": _seed(
-            held.get(f"{file_name(each)}.nk", b""), file_name(each), wish, now_s, known, done
-        )
-        for each in principals
-    }
-    for name in known.keys() - {file_name(each) for each in principals}:
-        del known[name]
-    return files, accounts.with_users(
-        {each: [key.public for key in known[file_name(each)]] for each in principals}
-    )
+    principals = [*others, *(Principal(Role.PROGRAMMER, node) for node in made.wish.nodes)]
+    files = {f"{file_name(each)}.nk": made.seed(file_name(each)) for each in principals}
+    for name in made.known.keys() - {file_name(each) for each in principals}:
+        del made.known[name]
+    public = {each: [key.public for key in made.known[file_name(each)]] for each in principals}
+    return files, accounts.with_users(public)
 
 
 def file_name(principal: Principal) -> str:
     return f"{principal.role}-{principal.node}" if principal.node else str(principal.role)
-
-
-def _seed(held: bytes, name: str, wish: Wish, now_s: float, known: Known, done: list[str]) -> bytes:
-    """The seed that `name` is to have; `known` is brought up to date."""
-    seed = held
-    before = known.get(name, ())
-    if not seed or wish.rotate:
-        seed = keys.make(nkeys.Kind.USER).encode()
-        done.append(f"made a key for {name}")
-    public = keys.Key(seed.decode()).public
-    if not before or before[0].public != public:
-        before = (KnownKey(public, now_s), *before)
-    known[name] = renewal.keys_kept(before, now_s=now_s, settle_s=wish.settle_s)
-    return seed
