@@ -1,7 +1,7 @@
 # Short targets, no logic: each names the command that does the work.
 PYTHON ?= python3
 BIN := .venv/bin
-WORKSPACE := bus services/watcher services/resolver services/programmer cli deploy/lab
+WORKSPACE := bus services/watcher services/resolver services/programmer services/usher cli deploy/lab
 SOURCE ?= directory
 KEEP ?=
 ROUNDS ?= 3

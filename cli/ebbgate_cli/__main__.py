@@ -1,16 +1,18 @@
 """`ebbgate`: the command line's composition root. One module per command; this one only lists them."""
 
+import pathlib
 from typing import Annotated
 
 import typer
 
-from ebbgate_bus.runtime import service
+from ebbgate_bus.runtime import access, service
 from ebbgate_cli.commands import (
     bugreport,
     drops,
     explain,
     listing,
     nodes,
+    options,
     plan,
     policies,
     simulate,
@@ -55,13 +57,29 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+File = pathlib.Path | None
+
+
 @app.callback()
 def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
     ] = False,
+    ca: Annotated[
+        File, typer.Option("--nats-ca", envvar="EBBGATE_NATS_CA", metavar="FILE", help=access.CA_HELP)
+    ] = None,
+    nkey: Annotated[
+        File, typer.Option("--nats-nkey", envvar="EBBGATE_NATS_NKEY", metavar="FILE", help=access.NKEY_HELP)
+    ] = None,
+    token: Annotated[
+        File,
+        typer.Option("--nats-token", envvar="EBBGATE_NATS_TOKEN", metavar="FILE", help=access.TOKEN_HELP),
+    ] = None,
 ) -> None:
-    """Without it typer would make a lone command the whole program."""
+    """How to reach the bus stands before the command: ebbgate --nats-ca FILE --nats-nkey FILE list."""
+    if nkey and token:
+        raise typer.BadParameter("--nats-nkey and --nats-token: one is who you are, and there can't be two")
+    options.remember(access.Access(ca=ca, nkey=nkey, token=token))
 
 
 def main() -> None:

@@ -13,40 +13,50 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 
 from ebbgate_bus.contracts import subjects
 from ebbgate_bus.contracts.envelope import Stored
+from ebbgate_bus.contracts.permissions import Principal, Role
 from ebbgate_bus.contracts.streams import Stream
-from ebbgate_bus.runtime import connection, follower
+from ebbgate_bus.runtime import access, connection, follower
 
 T = TypeVar("T")
 CONNECT_TIMEOUT_S = 3.0
 READ_TIMEOUT_S = 10.0
 STORED_AT = "Nats-Time-Stamp"
 """When a message was stored: RFC 3339, as the server writes it on what it republishes."""
-DEFAULT_URL = "nats://127.0.0.1:4222"
+DEFAULT_URL = access.URL
 
 
 class Unreachable(Exception):
     """The bus didn't answer; the text says what to do."""
 
 
-def run(url: str, work: Callable[[connection.Bus], Coroutine[Any, Any, T]]) -> T:
-    """The result of `work` with a connection to `url`. Raises Unreachable."""
+def run(reach: access.Access, work: Callable[[connection.Bus], Coroutine[Any, Any, T]]) -> T:
+    """The result of `work` with a connection. Raises Unreachable."""
     logging.getLogger("ebbgate_bus").setLevel(logging.CRITICAL)  # a person reads the error, not the log
-    return asyncio.run(_connected(url, work))
+    return asyncio.run(_connected(reach, work))
 
 
-async def _connected(url: str, work: Callable[[connection.Bus], Awaitable[T]]) -> T:
+async def _connected(reach: access.Access, work: Callable[[connection.Bus], Awaitable[T]]) -> T:
+    troubles: list[str] = []
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            bus = await connection.connect(url, name="ebbgate-cli")
+            bus = await connection.connect(
+                reach, name="ebbgate-cli", principal=Principal(Role.READER), heed=troubles.append
+            )
     except (TimeoutError, OSError, nats.errors.Error) as error:
         raise Unreachable(
-            f"no answer from NATS at {url}: is it the right address (--nats, EBBGATE_NATS_URL), "
-            "and can it be reached from here? In a cluster: kubectl port-forward service/ebbgate-nats 4222"
+            f"no answer from NATS at {reach.shown}{_because(troubles)}: is it the right address "
+            "(--nats, EBBGATE_NATS_URL), and can it be reached from here? "
+            "In a cluster: kubectl port-forward service/ebbgate-nats 4222"
         ) from error
     try:
         return await work(bus)
     finally:
         await bus.close()
+
+
+def _because(troubles: list[str]) -> str:
+    """The last word is the nearest to what is wrong: earlier ones may be another server's."""
+    return f" ({troubles[-1]})" if troubles else ""
 
 
 async def read(bus: connection.Bus, stream: Stream, *filters: str) -> list[Stored]:
@@ -76,7 +86,7 @@ async def replay(bus: connection.Bus, stream: Stream, since_s: float) -> AsyncIt
         opt_start_time=datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=since_s),
     )
     try:
-        subscription = await bus.jetstream().subscribe(
+        subscription = await bus.jetstream(prefix=bus.api).subscribe(
             f"{subjects.LIVE}.>", stream=stream.name, ordered_consumer=True, config=config
         )
     except nats.errors.Error as error:

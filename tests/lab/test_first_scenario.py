@@ -19,7 +19,11 @@ from tests.lab.conftest import PREFIX
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize("source", ["directory", "kubernetes"])
+@pytest.mark.parametrize(
+    "source",
+    [pytest.param("directory", marks=pytest.mark.secured), "kubernetes"],
+    ids=["secured", "kubernetes"],
+)
 async def test_the_whole_scenario_with_kills(scene: lab.Lab, source: str) -> None:
     story = io.StringIO()
     if source == "kubernetes":

@@ -104,7 +104,7 @@ def test_a_file_with_fewer_objects_may_be_unfinished() -> None:
 def test_options_come_before_the_environment() -> None:
     env = {"EBBGATE_NATS_URL": "nats://bus:4222", "EBBGATE_SOURCE": "directory", "EBBGATE_PATH": "m"}
     told = settings.parse_settings(["--path", "other", "--name", "w"], env)
-    assert (told.nats, told.source, str(told.path), told.name) == (
+    assert (told.reach.url, told.source, str(told.path), told.name) == (
         "nats://bus:4222",
         "directory",
         "other",

@@ -18,7 +18,7 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from ebbgate_bus.contracts import envelope, subjects, trace
+from ebbgate_bus.contracts import envelope, permissions, subjects, trace
 from ebbgate_bus.contracts.envelope import Stored
 from ebbgate_bus.contracts.streams import Stream
 from ebbgate_bus.runtime import connection, jetstream
@@ -30,6 +30,9 @@ MAX_BATCH = 10_000
 """Messages handed over at once, so that a flood doesn't keep the loop from beating."""
 QUEUE_LIMIT = 1_000_000
 """Messages waiting; a reader that is further behind reads the stream anew instead."""
+
+EXISTS = (10148, 10013, 10105)
+"""A consumer of that name is there, with another configuration, or in use."""
 
 _OURS = (envelope.SEEN, envelope.TRACEPARENT, envelope.RESOURCE_VERSION, envelope.TTL, trace.WORK)
 
@@ -95,16 +98,32 @@ async def _read_part(
     bus: connection.Bus, stream: Stream, filters: tuple[str, ...], *, headers: bool, up_to: int
 ) -> tuple[list[Stored], int]:
     """The messages under `filters`, and the sequence up to which they are complete."""
+    names = bus.grant.consumers if bus.grant else {}
+    if names and filters[0] not in names:
+        return await _read_one(bus, stream, filters[0])
     replay = _Replay(bus, headers=headers)
     inbox = bus.new_inbox()
     subscription = await bus.subscribe(inbox, cb=replay.take, pending_msgs_limit=0, pending_bytes_limit=0)
-    name = f"read-{os.urandom(6).hex()}"
+    name = names.get(filters[0]) or f"read-{os.urandom(6).hex()}"
     try:
         await replay.until(await _start_consumer(bus, stream, filters, name, inbox), up_to)
     finally:
         await _unsubscribe(subscription)
         await _remove_consumer(bus, stream, name)
     return replay.messages, max((message.sequence for message in replay.messages), default=0)
+
+
+async def _read_one(bus: connection.Bus, stream: Stream, subject: str) -> tuple[list[Stored], int]:
+    """As `_read_part`, for whoever may have no consumer there: the message of exactly one subject."""
+    reply = await bus.request(f"{bus.api}.DIRECT.GET.{stream.name}.{subject}", timeout=IDLE_TIMEOUT_S)
+    headers = reply.headers or {}
+    if headers.get("Status") == "404":
+        return [], 0
+    sequence = headers.get("Nats-Sequence", "")
+    if not sequence.isdecimal() or headers.get("Nats-Subject") != subject:
+        raise Interrupted(f"an answer that isn't one: {headers}")
+    ours = {name: headers[name] for name in _OURS if name in headers}
+    return [Stored(subject, reply.data, int(sequence), ours)], int(sequence)
 
 
 class _Replay:
@@ -180,12 +199,23 @@ async def _start_consumer(
     else:
         config["filter_subjects"] = list(filters)
     body = {"stream_name": stream.name, "config": config, "action": "create"}
-    answer = await jetstream.request(bus, operation, body)
+    try:
+        answer = await jetstream.request(bus, operation, body)
+    except jetstream.ApiError as error:
+        if error.code not in EXISTS:
+            raise
+        # Its name is the only one that we may use: a read was broken off, by us or by a process before us.
+        await _remove_consumer(bus, stream, name)
+        answer = await jetstream.request(bus, operation, body)
     return int(answer["num_pending"]) + int(answer["delivered"]["consumer_seq"])
 
 
 async def _remove_consumer(bus: connection.Bus, stream: Stream, name: str) -> None:
     """Best effort: an abandoned consumer is removed by the server after its inactive_threshold."""
+    if bus.grant and not permissions.may_publish(
+        bus.grant, f"{bus.api}.CONSUMER.DELETE.{stream.name}.{name}"
+    ):
+        return
     with contextlib.suppress(nats.errors.Error, jetstream.ApiError):
         await jetstream.request(bus, f"CONSUMER.DELETE.{stream.name}.{name}", {})
 
@@ -234,7 +264,7 @@ class Follower:
         async def take(message: Msg) -> None:
             if len(self._waiting) >= QUEUE_LIMIT:
                 self._interrupted()
-            elif message.headers:
+            elif is_republished(message):
                 self._waiting.append((number, _from_live(message)))
                 self._arrived.set()
 
@@ -263,6 +293,14 @@ class Follower:
     def _interrupted(self) -> None:
         self._reread = True
         self._arrived.set()
+
+
+def is_republished(message: Msg) -> bool:
+    """Did the server republish it from a stream, or has somebody had an answer sent there? NATS lets whoever
+    may ask anything choose the subject of the answer; these headers only the server can set.
+    """
+    headers = message.headers or {}
+    return headers.get("Nats-Subject") == subjects.stored(message.subject)
 
 
 def _from_live(message: Msg) -> Stored:

@@ -35,8 +35,8 @@ class ApiError(Exception):
 
 
 async def request(bus: connection.Bus, operation: str, body: object) -> dict[str, Any]:
-    """The decoded answer of `$JS.API.<operation>`. Raises ApiError, nats.errors.Error (no answer)."""
-    reply = await bus.request(f"$JS.API.{operation}", json.dumps(body).encode(), timeout=5)
+    """The decoded answer to `operation` of the API. Raises ApiError, nats.errors.Error (no answer)."""
+    reply = await bus.request(f"{bus.api}.{operation}", json.dumps(body).encode(), timeout=5)
     answer: dict[str, Any] = json.loads(reply.data)
     if "error" in answer:
         raise ApiError(f"{operation}: {answer['error']['description']}", answer["error"].get("err_code", 0))

@@ -50,7 +50,7 @@ def command(
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     target = file or pathlib.Path(f"ebbgate-{stamp}.tar.gz")
     try:
-        parts = live.run(nats, lambda bus: _gather(bus, nats))
+        parts = live.run(options.access_to(nats), _gather)
     except live.Unreachable as error:
         raise options.fail(error) from error
     if logs:
@@ -59,10 +59,10 @@ def command(
     print(f"{target}: {len(parts)} files, {target.stat().st_size / 1e6:.1f} MB")
 
 
-async def _gather(bus: connection.Bus, url: str) -> dict[str, str]:
+async def _gather(bus: connection.Bus) -> dict[str, str]:
     """File → text."""
     output.complain(["listening for who is alive, and reading the streams …"], style="dim")
-    seen = await status.look(bus, url)
+    seen = await status.look(bus)
     found = {
         "version.json": _json(
             {"ebbgate": service.VERSION, "python": platform.python_version(), "on": platform.platform()}

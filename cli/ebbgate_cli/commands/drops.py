@@ -41,7 +41,7 @@ def command(
         raise typer.Exit(_USAGE)
     with contextlib.suppress(KeyboardInterrupt):
         try:
-            live.run(nats, lambda bus: _print(bus, wanted, (count, seconds), form))
+            live.run(options.access_to(nats), lambda bus: _print(bus, wanted, (count, seconds), form))
         except live.Unreachable as error:
             raise options.fail(error) from error
 

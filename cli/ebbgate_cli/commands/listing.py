@@ -26,7 +26,7 @@ def command(
     Example: `ebbgate list --node node2 -o json`
     """
     try:
-        entries = live.run(nats, lambda bus: _entries(bus, node or None))
+        entries = live.run(options.access_to(nats), lambda bus: _entries(bus, node or None))
     except live.Unreachable as error:
         raise options.fail(error) from error
     tables.show(entries, form)

@@ -14,7 +14,7 @@ def command(form: options.OutputForm = output.Form.TABLE, nats: options.Url = op
     STATE is Current, Behind (a later revision isn't applied yet) or NoProgrammer (it has never reported).
     """
     try:
-        states = live.run(nats, _states)
+        states = live.run(options.access_to(nats), _states)
     except live.Unreachable as error:
         raise options.fail(error) from error
     if form.is_data:

@@ -26,7 +26,7 @@ def command(
     Exit code 1 if there is no policy NAME.
     """
     try:
-        found = live.run(nats, _verdicts)
+        found = live.run(options.access_to(nats), _verdicts)
     except live.Unreachable as error:
         raise options.fail(error) from error
     if name:

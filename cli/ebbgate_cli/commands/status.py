@@ -25,7 +25,7 @@ def command(form: options.OutputForm = output.Form.TABLE, nats: options.Url = op
     Exit code 1 if something is wrong, or the bus can't be reached.
     """
     try:
-        seen = live.run(nats, lambda bus: look(bus, nats))
+        seen = live.run(options.access_to(nats), look)
     except live.Unreachable as error:
         raise options.fail(error) from error
     found = overview.of(seen)
@@ -54,10 +54,10 @@ def _show(found: overview.Overview) -> None:
         out.print(text.Text(f"  → {trouble.to_do}", style="dim"))
 
 
-async def look(bus: connection.Bus, url: str) -> overview.Seen:
+async def look(bus: connection.Bus) -> overview.Seen:
     beats: dict[str, reports.Beat] = {}
     listening = asyncio.ensure_future(_listen(bus, beats))
-    server = await _server(bus, url)
+    server = await _server(bus)
     payloads: dict[str, bytes] = {}
     if not server.missing:
         root = subjects.ROOT
@@ -82,7 +82,7 @@ async def _listen(bus: connection.Bus, beats: dict[str, reports.Beat]) -> None:
                     beats[message.subject] = codec.decode_as(reports.Beat, message.subject, message.data)
 
 
-async def _server(bus: connection.Bus, url: str) -> overview.Server:
+async def _server(bus: connection.Bus) -> overview.Server:
     held, missing = [], []
     for stream in streams.STREAMS:
         try:
@@ -94,4 +94,4 @@ async def _server(bus: connection.Bus, url: str) -> overview.Server:
             held.append(overview.Stream(stream.name, state["messages"], state["bytes"]))
     version = bus.connected_server_version
     text_ = f"{version.major}.{version.minor}.{version.patch}"
-    return overview.Server(url, text_, tuple(held), tuple(missing))
+    return overview.Server(bus.reach.shown, text_, tuple(held), tuple(missing))

@@ -52,7 +52,7 @@ def command(
     wanted = concerns.Filters(kind=kind, namespace=namespace, policy=policy, node=node)
     with contextlib.suppress(KeyboardInterrupt):
         try:
-            live.run(nats, lambda bus: _print(_messages(bus, since), wanted, count, form))
+            live.run(options.access_to(nats), lambda bus: _print(_messages(bus, since), wanted, count, form))
         except live.Unreachable as error:
             raise options.fail(error) from error
 

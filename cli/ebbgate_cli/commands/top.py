@@ -54,7 +54,8 @@ def command(
     with contextlib.suppress(KeyboardInterrupt), _shown(by, form, once=once) as (say, tick_s):
         try:
             heard = live.run(
-                nats, lambda bus: _once(bus, wait, say) if once else _watch(bus, count, say, tick_s)
+                options.access_to(nats),
+                lambda bus: _once(bus, wait, say) if once else _watch(bus, count, say, tick_s),
             )
         except live.Unreachable as error:
             raise options.fail(error) from error

@@ -38,7 +38,7 @@ def command(
     """
     try:
         candidates = [name for name in _subjects(what) if name]
-        found = live.run(nats, lambda bus: _find(bus, candidates))
+        found = live.run(options.access_to(nats), lambda bus: _find(bus, candidates))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     except live.Unreachable as error:

@@ -81,6 +81,11 @@ class ApiServer:
         return f"https://{self.host}:{self.port}"
 
     @property
+    def signed_by(self) -> pathlib.Path:
+        """The certificate of who signed the server's."""
+        return self._authority
+
+    @property
     def service_account_key(self) -> pathlib.Path:
         return self._folder / "service-account.key"
 

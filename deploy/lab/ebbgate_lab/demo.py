@@ -4,6 +4,7 @@ A line that isn't what it must be ends the demo with exit status 1. The checks a
 lab's tests make; there is no other way to get a green line than by a real packet in a real log.
 """
 
+import os
 import subprocess
 import sys
 from typing import Any
@@ -72,8 +73,13 @@ class Demo:
     def command_line(self, *arguments: str) -> str:
         """What `ebbgate …` prints, run by a person on the control host."""
         command = [*processes.inside(self.lab.netns("control")), sys.executable, "-m", "ebbgate_cli"]
+        said = self.lab.credentials
         done = subprocess.run(
-            [*command, *arguments, "--nats", self.lab.url], check=False, capture_output=True, text=True
+            [*command, *arguments, "--nats", self.lab.url],
+            check=False,
+            capture_output=True,
+            text=True,
+            env={**os.environ, **(said.environment("reader") if said else {})},
         )
         self.check(done.returncode == 0, f"$ ebbgate {' '.join(arguments)} {done.stderr.strip()}")
         return done.stdout

@@ -13,8 +13,9 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 
+from ebbgate_bus.contracts.permissions import Principal, Role
 from ebbgate_bus.runtime import connection
-from ebbgate_lab import apiserver, observer, processes, sources, topology, webserver
+from ebbgate_lab import apiserver, credentials, observer, processes, sources, topology, webserver
 
 CONTROL = "10.168.60.10"
 NATS_PORT = 4222
@@ -29,7 +30,7 @@ class Lab:
     """`prefix`: of all names, so that two labs can stand side by side. `folder`: logs, stores and manifests.
 
     `outlive`: its processes go on when the one that started them ends. `network`: another than the usual one,
-    with a prefix of its own.
+    with a prefix of its own. `secured`: the bus has TLS, and everybody a key.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Lab:
         folder: pathlib.Path | None = None,
         outlive: bool = False,
         network: topology.Topology | None = None,
+        secured: bool = False,
     ) -> None:
         self.prefix = prefix
         self._outlive = outlive
@@ -47,6 +49,7 @@ class Lab:
         self.topology = network or topology.Topology(prefix)
         self.nodes = tuple(host.name for host in self.topology.hosts if host.pod_cidr)
         self.url = f"nats://{CONTROL}:{NATS_PORT}"
+        self.credentials = credentials.Credentials(self.folder / "bus") if secured else None
         self.pin_root = BPFFS / f"{prefix}lab"
         self.source: sources.Source = sources.Directory(self.folder / "manifests")
         self.processes: dict[str, processes.Process] = {}
@@ -99,7 +102,14 @@ class Lab:
         for manifest in usual if objects is None else objects:
             self.source.apply(manifest)
         control = self.netns("control")
-        self._add(processes.nats_server(self.folder, host=CONTROL, port=NATS_PORT, netns=control))
+        security = ""
+        if self.credentials:
+            self.credentials.make(CONTROL, self.nodes)
+            security = self.credentials.security
+        nats = processes.nats_server(
+            self.folder, host=CONTROL, port=NATS_PORT, netns=control, security=security
+        )
+        self._add(nats)
         self.start("nats-server")
         self._add_service("watcher", "control", "ebbgate_watcher", *self.source.watcher_arguments())
         self._add_service("resolver", "control", "ebbgate_resolver")
@@ -119,7 +129,9 @@ class Lab:
 
     async def observe(self) -> tuple[connection.Bus, observer.Observer]:
         """A connection from inside the control namespace: the caller must have entered it."""
-        bus = await asyncio.wait_for(connection.connect(self.url, name="lab"), 10)
+        reader = Principal(Role.READER)
+        reach = self.credentials.access(self.url, reader) if self.credentials else self.url
+        bus = await asyncio.wait_for(connection.connect(reach, name="lab", principal=reader), 10)
         watching = observer.Observer(bus)
         watching.start()
         return bus, watching
@@ -180,7 +192,8 @@ class Lab:
         health_port = str(HEALTH_PORTS.get(name, PROGRAMMER_HEALTH_PORT))
         command = processes.module(module, *arguments, "--nats", self.url, "--health-port", health_port)
         log = self.folder / f"{name}.log"
-        self._add(processes.Process(name, command, log=log, netns=self.netns(place), env=self.environment))
+        env = self.environment | (self.credentials.environment(name) if self.credentials else {})
+        self._add(processes.Process(name, command, log=log, netns=self.netns(place), env=env))
 
     def _add_programmer(self, node: str) -> None:
         pins, bpf_object = str(self.pin_path(node)), str(BPF_OBJECT)

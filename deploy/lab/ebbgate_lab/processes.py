@@ -132,12 +132,15 @@ def module(name: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", name, *arguments]
 
 
-def nats_server(folder: pathlib.Path, *, host: str, port: int, netns: str = "") -> Process:
-    """The real nats-server, with its streams kept in `folder` over restarts."""
+def nats_server(
+    folder: pathlib.Path, *, host: str, port: int, netns: str = "", security: str = ""
+) -> Process:
+    """The real nats-server, with its streams kept in `folder` over restarts. `security`: what its
+    configuration says of TLS and accounts.
+    """
     config = folder / "nats-server.conf"
-    config.write_text(
-        f'listen: {host}:{port}\nmax_payload: 4MB\njetstream {{ store_dir: "{folder / "jetstream"}" }}\n'
-    )
+    store = f'jetstream {{ store_dir: "{folder / "jetstream"}" }}'
+    config.write_text(f"listen: {host}:{port}\nmax_payload: 4MB\n{store}\n{security}")
     return Process(
         "nats-server", [nats_binary(), "-c", str(config)], log=folder / "nats-server.log", netns=netns
     )

@@ -9,7 +9,8 @@ import logging
 import sys
 from collections.abc import Iterable
 
-from ebbgate_bus.runtime import connection, health, logs, service, tracing, vitals
+from ebbgate_bus.contracts.permissions import Principal, Role
+from ebbgate_bus.runtime import access, connection, health, logs, service, tracing, vitals
 from ebbgate_bus.runtime import metrics as measures
 from ebbgate_programmer import loop, settings
 from ebbgate_programmer.core import diagnosis
@@ -43,8 +44,8 @@ def _doctor(chosen: settings.Settings) -> int:
     """What is missing is a finding among others."""
     made = kernel.Kernel(chosen.pin_path, chosen.bpf_object, attach=chosen.attach, direct=chosen.direct)
     try:
-        url = chosen.nats_url if chosen.nats_url != settings.NATS_URL else ""
-        looking = examination.Examination(made, node=chosen.node, port=chosen.port, nats_url=url)
+        reach = chosen.reach if chosen.reach.url != access.URL else None
+        looking = examination.Examination(made, node=chosen.node, port=chosen.port, reach=reach)
         found = diagnosis.diagnose(looking.read())
     finally:
         made.close()
@@ -60,6 +61,8 @@ class Report:
         self.bus: connection.Bus | None = None
 
     def unready(self) -> str:
+        if self.bus and self.bus.denied:
+            return f"the bus doesn't let us work: {self.bus.denied}"
         return self.counts.unready
 
     def collect(self) -> Iterable[measures.Measured]:
@@ -73,7 +76,9 @@ async def _run(chosen: settings.Settings) -> None:
     report = Report(chosen.node)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(health.serve(health.Health(report.unready, report.collect), chosen.health))
-        bus = report.bus = await connection.connect(chosen.nats_url, name=f"programmer-{chosen.node}")
+        bus = report.bus = await connection.connect(
+            chosen.reach, name=f"programmer-{chosen.node}", principal=Principal(Role.PROGRAMMER, chosen.node)
+        )
         try:
             await loop.Programmer(chosen, bus, report.counts).run()
         finally:

@@ -6,10 +6,8 @@ import pathlib
 
 import msgspec
 
-from ebbgate_bus.runtime import options
+from ebbgate_bus.runtime import access, options
 from ebbgate_programmer.core import places
-
-NATS_URL = "nats://127.0.0.1:4222"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,7 +17,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     command: str
     node: str
-    nats_url: str
+    reach: access.Access
     pin_path: pathlib.Path
     bpf_object: pathlib.Path
     port: int
@@ -63,7 +61,7 @@ def parse(arguments: list[str]) -> Settings:
     return Settings(
         command=found.command,
         node=found.node,
-        nats_url=found.nats,
+        reach=access.chosen(parser, found),
         pin_path=pathlib.Path(found.pin_path or _default_pin_path(found.node)),
         bpf_object=pathlib.Path(found.bpf_object),
         port=found.port,
@@ -78,7 +76,7 @@ def parse(arguments: list[str]) -> Settings:
 def _add_options(parser: argparse.ArgumentParser) -> None:
     environment = os.environ.get
     parser.add_argument("--node", default=environment("EBBGATE_NODE", ""), help="this node's name")
-    parser.add_argument("--nats", default=environment("EBBGATE_NATS_URL", NATS_URL))
+    access.add_options(parser, os.environ)
     parser.add_argument("--pin-path", default=environment("EBBGATE_PIN_PATH", ""), help="on a bpf filesystem")
     parser.add_argument("--bpf-object", default=environment("EBBGATE_BPF_OBJECT", "build/bpf/ebbgate.bpf.o"))
     parser.add_argument("--port", type=int, default=int(environment("EBBGATE_PORT", str(places.PORT))))

@@ -17,6 +17,7 @@ from nats.aio.msg import Msg
 
 from ebbgate_bus.contracts import facts, streams, subjects
 from ebbgate_bus.contracts.envelope import Outgoing, Stored
+from ebbgate_bus.contracts.permissions import Principal, Role
 from ebbgate_bus.runtime import (
     connection,
     follower,
@@ -245,6 +246,8 @@ class Report:
         self.shell: Shell | None = None
 
     def unready(self) -> str:
+        if self.bus and self.bus.denied:
+            return f"the bus doesn't let us work: {self.bus.denied}"
         return self.shell.unready() if self.shell else "the bus isn't reached yet; the log says why"
 
     def collect(self) -> Iterable[measures.Measured]:
@@ -256,7 +259,9 @@ async def run(settings: settings_.Settings) -> None:
     report = Report()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(health.serve(health.Health(report.unready, report.collect), settings.health))
-        bus = report.bus = await connection.connect(settings.nats_url, name=f"resolver-{settings.name}")
+        bus = report.bus = await connection.connect(
+            settings.reach, name=f"resolver-{settings.name}", principal=Principal(Role.RESOLVER)
+        )
         log.info("resolver.started", extra={"fields": {"kinds": facts.KINDS}})
         report.shell = Shell(bus, settings, report.counts)
         await report.shell.run()

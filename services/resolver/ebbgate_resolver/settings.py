@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from ebbgate_bus.runtime import options
+from ebbgate_bus.runtime import access, options
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -16,7 +16,7 @@ class Settings(msgspec.Struct, frozen=True):
     not served.
     """
 
-    nats_url: str
+    reach: access.Access
     name: str
     cluster_cidrs: tuple[str, ...]
     health: options.HealthAddress | None = None
@@ -28,12 +28,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         prog="ebbgate-resolver",
         description="Reads facts from the bus, decides, and publishes each node's desired state.",
     )
-    parser.add_argument(
-        "--nats",
-        default=environment.get("EBBGATE_NATS_URL", "nats://127.0.0.1:4222"),
-        metavar="URL",
-        help="NATS servers, separated by commas (EBBGATE_NATS_URL; default: %(default)s)",
-    )
+    access.add_options(parser, environment)
     parser.add_argument(
         "--name",
         default=environment.get("EBBGATE_NAME", socket.gethostname()),
@@ -53,4 +48,4 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
             ipaddress.ip_network(cidr, strict=False)
         except ValueError as error:
             parser.error(f"--cluster-cidrs: {error}")
-    return Settings(given.nats, given.name, cidrs, options.health(given))
+    return Settings(access.chosen(parser, given), given.name, cidrs, options.health(given))

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from ebbgate_bus.contracts.permissions import Principal, Role
 from ebbgate_bus.runtime import connection, health, jetstream, logs, revision, service, tracing, vitals
 from ebbgate_bus.runtime import metrics as measures
 from ebbgate_watcher import settings
@@ -147,6 +148,8 @@ class _Report:
         self.bus: connection.Bus | None = None
 
     def unready(self) -> str:
+        if self.bus and self.bus.denied:
+            return f"the bus doesn't let us work: {self.bus.denied}"
         return self.watcher.unready() if self.watcher else "the bus isn't reached yet; the log says why"
 
     def collect(self) -> Iterable[measures.Measured]:
@@ -163,8 +166,9 @@ async def main(chosen: settings.Settings) -> None:
     report = _Report(counts, lead)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(health.serve(health.Health(report.unready, report.collect), chosen.health))
-        nats = await connection.connect(chosen.nats, name=f"watcher {chosen.name}")
-        report.bus = nats
+        nats = report.bus = await connection.connect(
+            chosen.reach, name=f"watcher {chosen.name}", principal=Principal(Role.WATCHER)
+        )
         kinds = manifests.kinds(node_networks=chosen.node_networks)
         facts = bus.Facts(nats, kinds, counts)
         report.watcher = _Watcher(facts, lead, inbox, kinds)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from ebbgate_bus.runtime import options
+from ebbgate_bus.runtime import access, options
 from ebbgate_watcher.core.lease import Terms
 
 
@@ -17,7 +17,7 @@ class Settings(msgspec.Struct, frozen=True):
     namespace and name; None: no other watcher publishes. `health`: None: not served.
     """
 
-    nats: str
+    reach: access.Access
     source: str
     name: str
     path: Path = Path()
@@ -41,7 +41,7 @@ def parse_settings(arguments: Sequence[str] | None = None, env: Mapping[str, str
     if not terms.duration_s > terms.renew_s > terms.retry_s > 0:
         parser.error("a Lease's duration must exceed its renew deadline, and that its retry period")
     return Settings(
-        nats=given.nats,
+        reach=access.chosen(parser, given),
         source=given.source,
         name=given.name,
         path=Path(given.path or ""),
@@ -55,12 +55,7 @@ def parse_settings(arguments: Sequence[str] | None = None, env: Mapping[str, str
 
 def _parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ebbgate-watcher", description="Says what Kubernetes says.")
-    parser.add_argument(
-        "--nats",
-        default=env.get("EBBGATE_NATS_URL", "nats://127.0.0.1:4222"),
-        metavar="URL",
-        help="servers, comma-separated (EBBGATE_NATS_URL)",
-    )
+    access.add_options(parser, env)
     parser.add_argument(
         "--source",
         choices=("directory", "kubernetes"),

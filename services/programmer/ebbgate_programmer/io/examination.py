@@ -13,6 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from ebbgate_bus.contracts import facts
+from ebbgate_bus.runtime import access
 from ebbgate_programmer.core import lowering, places, ruleset, symptoms
 from ebbgate_programmer.core.kernelstate import KernelState, Rule
 from ebbgate_programmer.io import (
@@ -43,16 +44,18 @@ _UNREADABLE = (
 
 
 class Examination:
-    """One look at a node. `node`: its name, or empty. `nats_url`: empty if the bus isn't to be asked."""
+    """One look at a node. `node`: its name, or empty. `reach`: None if the bus isn't to be asked."""
 
-    def __init__(self, made: kernel.Kernel, *, node: str, port: int, nats_url: str = "") -> None:
+    def __init__(
+        self, made: kernel.Kernel, *, node: str, port: int, reach: access.Access | None = None
+    ) -> None:
         self._kernel, self._node, self._port = made, node, port
-        self._nats_url = nats_url
+        self._reach = reach
         self._unread: list[str] = []
 
     def read(self) -> symptoms.Facts:
         held = self._try("what is Ebbgate's", self._kernel.read, None)
-        bus = plan.ask(self._nats_url) if self._nats_url else None
+        bus = plan.ask(self._reach, self._node) if self._reach else None
         known = self._try("interfaces", interfaces.read, tuple[facts.Interface, ...]())
         return symptoms.Facts(
             release=platform.release(),

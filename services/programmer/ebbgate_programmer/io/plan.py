@@ -7,33 +7,34 @@ import nats.errors
 
 from ebbgate_bus.contracts import codec, rows, streams, subjects
 from ebbgate_bus.contracts.envelope import Stored
-from ebbgate_bus.runtime import connection, follower
+from ebbgate_bus.contracts.permissions import Principal, Role
+from ebbgate_bus.runtime import access, connection, follower
 from ebbgate_programmer.core.symptoms import Bus
 
 PATIENCE_S = 5.0
 """For connecting and reading together: a person waits."""
 
 
-def ask(url: str) -> Bus:
+def ask(reach: access.Access, node: str) -> Bus:
     """Not to be called within an event loop."""
     logging.getLogger("ebbgate_bus").setLevel(logging.CRITICAL)  # the finding says it
-    return asyncio.run(_ask(url))
+    return asyncio.run(_ask(reach, node))
 
 
-async def _ask(url: str) -> Bus:
+async def _ask(reach: access.Access, node: str) -> Bus:
     """A server that answers without having the plan's stream is one that no resolver has used yet."""
     bus = None
     try:
         async with asyncio.timeout(PATIENCE_S):
-            bus = await connection.connect(url, name="doctor")
+            bus = await connection.connect(reach, name="doctor", principal=Principal(Role.PROGRAMMER, node))
             stored = await follower.read(bus, streams.PLAN, [f"{subjects.ALL_SCOPE}.peer.>"])
     except (TimeoutError, OSError, nats.errors.Error):
-        return Bus(url, is_there=bus is not None)
+        return Bus(reach.shown, is_there=bus is not None)
     finally:
         if bus is not None:
             await bus.close()
     peers = frozenset(address for each in stored for address in _addresses(each))
-    return Bus(url, is_there=True, has_plan=True, peers=peers)
+    return Bus(reach.shown, is_there=True, has_plan=True, peers=peers)
 
 
 def _addresses(message: Stored) -> tuple[str, ...]:

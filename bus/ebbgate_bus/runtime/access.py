@@ -1,0 +1,136 @@
+"""How to reach the bus and who one is there: the same flags and variables for every program, from here.
+
+Secrets are files, never arguments, and each file is read anew for each connection: rotation needs no restart.
+"""
+
+import argparse
+import pathlib
+import re
+import ssl
+from collections.abc import Mapping
+
+import msgspec
+import nats.errors
+
+from ebbgate_bus.contracts import nkeys, permissions
+from ebbgate_bus.runtime import keys
+
+URL = "nats://127.0.0.1:4222"
+SECRET_BYTES = 64 * 1024
+
+CA_HELP = (
+    "certificates (PEM) of who signs the servers'; with it the connection is encrypted, or there is none"
+)
+NKEY_HELP = "seed of an nkey (SU…)"
+TOKEN_HELP = "token, such as that of a ServiceAccount"
+
+
+class Unusable(nats.errors.Error):
+    """A file that can't be used, or a server that isn't what was asked for; the text says which and why."""
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """`url`: servers, comma-separated. The others are files, each of them optional; of `nkey` and `token` at
+    most one. Who presents one gets the grant of its role, in an account of its role; who presents none speaks
+    to a bus of one account.
+    """
+
+    url: str = URL
+    ca: pathlib.Path | None = None
+    nkey: pathlib.Path | None = None
+    token: pathlib.Path | None = None
+
+    @property
+    def confined(self) -> bool:
+        return self.nkey is not None or self.token is not None
+
+    @property
+    def shown(self) -> str:
+        """The servers without what may be secret."""
+        return re.sub(r"//[^@/,]*@", "//", self.url)
+
+    def grant(self, principal: permissions.Principal) -> permissions.Grant | None:
+        return permissions.grant(principal) if self.confined else None
+
+
+def add_options(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
+    parser.add_argument(
+        "--nats",
+        default=env.get("EBBGATE_NATS_URL", URL),
+        metavar="URL",
+        help="NATS servers, separated by commas (EBBGATE_NATS_URL; default: %(default)s)",
+    )
+    for name, text in (("ca", CA_HELP), ("nkey", NKEY_HELP), ("token", TOKEN_HELP)):
+        parser.add_argument(
+            f"--nats-{name}",
+            default=env.get(f"EBBGATE_NATS_{name.upper()}") or None,
+            metavar="FILE",
+            type=pathlib.Path,
+            help=f"{text} (EBBGATE_NATS_{name.upper()})",
+        )
+
+
+def chosen(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Access:
+    """Ends the process with a message if they contradict each other."""
+    if given.nats_nkey and given.nats_token:
+        parser.error("--nats-nkey and --nats-token: one is who you are, and there can't be two")
+    return Access(url=given.nats, ca=given.nats_ca, nkey=given.nats_nkey, token=given.nats_token)
+
+
+def read_key(path: pathlib.Path) -> keys.Key:
+    """Raises Unusable."""
+    try:
+        return keys.Key(read_secret(path))
+    except nkeys.Unreadable as error:
+        raise Unusable(f"{path}: {error}") from error
+
+
+def read_secret(path: pathlib.Path) -> str:
+    """Raises Unusable."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(SECRET_BYTES).decode().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unusable(f"{path} can't be read: {getattr(error, 'strerror', None) or 'not text'}") from error
+    if not text:
+        raise Unusable(f"{path} is empty")
+    return text
+
+
+def tls_context(ca: pathlib.Path | None) -> ssl.SSLContext:
+    """What servers must show: a certificate for their name, signed by one of `ca` (or of the system's).
+    Raises Unusable.
+    """
+    try:
+        context = ssl.create_default_context(cafile=str(ca) if ca else None)
+    except (OSError, ssl.SSLError) as error:
+        raise Unusable(f"{ca}: no certificates can be read from it ({error.strerror or error})") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def explain(error: Exception) -> str:
+    """What went wrong with a connection, and where to look, for people."""
+    text = str(error) or repr(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _certificate(error)
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {error.reason or text}"
+    lower = text.lower()
+    if "authorization violation" in lower:
+        return (
+            "the server doesn't accept our credentials (Authorization Violation): are they, in the files of "
+            "--nats-nkey or --nats-token, those that it knows?"
+        )
+    if "authentication expired" in lower or "authentication revoked" in lower:
+        return f"our credentials have run out ({text}); connecting with what the files hold now"
+    return text
+
+
+def _certificate(error: ssl.SSLCertVerificationError) -> str:
+    said = error.verify_message
+    if "expired" in said:
+        return f"the server's certificate isn't valid any more ({said}): rotate it"
+    if "issuer" in said or "self-signed" in said or "self signed" in said:
+        return f"the server's certificate is signed by nobody that --nats-ca names ({said})"
+    return f"the server's certificate isn't accepted ({said})"

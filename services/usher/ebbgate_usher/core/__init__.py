@@ -1,0 +1,1 @@
+"""PURE: who a token's owner is, what the server is answered, what of the credentials is due."""

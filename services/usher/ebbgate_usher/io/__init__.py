@@ -1,0 +1,1 @@
+"""One outside system per file: NATS, the Kubernetes API, a folder, the arithmetic of certificates."""

@@ -1,0 +1,159 @@
+"""Who is who by tokens: the real nats-server asks the usher, which asks the real API server."""
+
+import asyncio
+import contextlib
+import pathlib
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from ebbgate_bus.contracts import codec, reports, streams, subjects
+from ebbgate_bus.contracts.envelope import Outgoing
+from ebbgate_bus.contracts.permissions import Principal, Role
+from ebbgate_bus.runtime import access, connection, follower, jetstream, publisher
+from ebbgate_lab import apiserver
+
+from .callout import Hall
+from .conftest import WITHIN_S, events, until_logged
+
+WATCHER, RESOLVER, READER = (Principal(role) for role in (Role.WATCHER, Role.RESOLVER, Role.READER))
+NODE1, NODE2 = Principal(Role.PROGRAMMER, "node-1"), Principal(Role.PROGRAMMER, "node-2")
+
+
+@pytest.fixture
+async def hall(tmp_path: pathlib.Path, api: apiserver.ApiServer) -> AsyncIterator[Hall]:
+    hall = Hall(tmp_path, api)
+    try:
+        await hall.start()
+        await until_logged(hall.ushers[0], "usher.ready")
+        yield hall
+    finally:
+        hall.stop()
+
+
+async def denied(bus: connection.Bus, subject: str) -> None:
+    await bus.subscribe(subject)
+    async with asyncio.timeout(WITHIN_S):
+        while not bus.denied:
+            await bus.flush()
+    assert subject.lower() in bus.denied  # nats-py has it in lower case
+    bus.denied = ""
+
+
+async def refused(reach: access.Access, usher_log: Hall, reason: str) -> None:
+    """The client hears that it isn't let in, and the usher's log says why."""
+    said: list[str] = []
+    connecting = asyncio.ensure_future(connection.connect(reach, name="refused", heed=said.append))
+    lines = await until_logged(usher_log.ushers[0], "connection.rejected")
+    assert reason in str(lines[-1]["reason"])
+    async with asyncio.timeout(WITHIN_S):
+        while not said:
+            await asyncio.sleep(0.01)
+    assert "Authorization Violation" in said[0]
+    connecting.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await connecting
+
+
+async def test_everybody_works_by_its_service_account_and_a_node_by_its_pod(hall: Hall) -> None:
+    resolver = await hall.connect(hall.token("ebbgate-resolver"), RESOLVER)
+    await asyncio.wait_for(jetstream.ensure_streams(resolver), WITHIN_S)
+    node = await hall.connect(hall.token("ebbgate-programmer", node="node-1"), NODE1)
+    pub = publisher.Publisher(node)
+    await pub.start()
+    applied = codec.encode(reports.Applied(node="node-1"))
+    await asyncio.wait_for(pub.publish([Outgoing(subjects.status("node-1"), applied)]), WITHIN_S)
+    assert await follower.read(node, streams.PLAN, [f"{subjects.node_scope('node-1')}.>"]) == []
+    reader = await hall.connect(hall.token("ebbgate-reader"), READER)
+    assert await follower.read(reader, streams.STATUS, [f"{subjects.ROOT}.status.>"])
+    watcher = await hall.connect(hall.token("ebbgate-watcher"), WATCHER)
+    await asyncio.wait_for(jetstream.ensure_streams(watcher), WITHIN_S)
+    await denied(node, subjects.live(f"{subjects.node_scope('node-2')}.>"))
+    await denied(reader, f"{subjects.ROOT}.plan.>")
+    await denied(watcher, "_INBOX.resolver.>")
+    for bus in (resolver, node, reader, watcher):
+        assert not bus.denied
+        await bus.close()
+
+
+async def test_a_node_is_what_its_pod_s_token_says_whatever_it_says_itself(hall: Hall) -> None:
+    node = await hall.connect(hall.token("ebbgate-programmer", node="node-2"), NODE1, inbox_prefix="_INBOX.x")
+    await denied(node, subjects.live(f"{subjects.node_scope('node-1')}.>"))
+    await node.publish(subjects.status("node-1"), b"{}")
+    async with asyncio.timeout(WITHIN_S):
+        while not node.denied:
+            await node.flush()
+    assert subjects.status("node-1") in node.denied
+    await node.close()
+
+
+@pytest.mark.parametrize(
+    ("account", "node", "audience", "reason"),
+    [
+        ("ebbgate-programmer", "node-1", "another", "doesn't know the token"),
+        ("ebbgate-programmer", "node-1", "", "doesn't know the token"),
+        ("ebbgate-programmer", "", "ebbgate-nats", "isn't bound to a pod on a node"),
+        ("ebbgate-usher", "", "ebbgate-nats", "is nobody on this bus"),
+    ],
+    ids=["audience", "no-audience", "no-pod", "account"],
+)
+async def test_a_token_of_something_else_is_refused(
+    hall: Hall, account: str, node: str, audience: str, reason: str
+) -> None:
+    await refused(hall.access(hall.token(account, node=node, audience=audience)), hall, reason)
+
+
+async def test_an_expired_token_is_refused(hall: Hall) -> None:
+    token = hall.token("ebbgate-programmer", node="node-1")
+    await refused(hall.access(hall.ending(token, time.time() - 60)), hall, "expired")
+
+
+async def test_a_token_that_somebody_else_signed_is_refused(hall: Hall) -> None:
+    token = hall.token("ebbgate-resolver")
+    await refused(hall.access(token[:-8] + "AAAAAAAA"), hall, "doesn't know the token")
+
+
+async def test_who_shows_no_token_is_refused(hall: Hall) -> None:
+    await refused(access.Access(url=hall.url, ca=hall.ca), hall, "shows no token")
+
+
+async def test_a_pod_that_is_gone_takes_its_token_along(hall: Hall) -> None:
+    pod = hall.pod("node-3")
+    token = hall.token("ebbgate-programmer", node="node-3")
+    hall.api.delete(pod)
+    await refused(hall.access(token), hall, "doesn't know the token")
+
+
+async def test_a_token_that_ends_is_followed_by_the_next_without_loss(hall: Hall) -> None:
+    """What kubelet does each hour: the file has a newer token long before the old one ends."""
+    resolver = await hall.connect(hall.token("ebbgate-resolver"), RESOLVER)
+    await asyncio.wait_for(jetstream.ensure_streams(resolver), WITHIN_S)
+    first = hall.token("ebbgate-programmer", node="node-1")
+    node = await hall.connect(hall.ending(first, time.time() + 3), NODE1)
+    hall.write("programmer-node-1.token", hall.token("ebbgate-programmer", node="node-1"))
+    came_back = asyncio.Event()
+    node.on_interruption(came_back.set)
+    pub = publisher.Publisher(node)
+    await pub.start()
+    number = 0
+    async with asyncio.timeout(WITHIN_S):
+        while not came_back.is_set():
+            number += 1
+            applied = reports.Applied(node="node-1", drift_repairs=number)
+            await pub.publish([Outgoing(subjects.status("node-1"), codec.encode(applied))])
+        await pub.publish([Outgoing(subjects.stats("node-1"), b"{}")])
+    (status,) = await follower.read(resolver, streams.STATUS, [subjects.status("node-1")])
+    decoded = codec.decode_as(reports.Applied, status.subject, status.payload)
+    assert decoded.drift_repairs == number
+    for bus in (resolver, node):
+        await bus.close()
+
+
+async def test_a_second_usher_answers_when_the_first_is_gone(hall: Hall) -> None:
+    second = hall.usher()
+    await until_logged(second, "usher.ready")
+    hall.ushers[0].kill()
+    bus = await asyncio.wait_for(hall.connect(hall.token("ebbgate-reader"), READER), WITHIN_S)
+    await bus.close()
+    assert events(second, "connection.accepted")
