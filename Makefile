@@ -80,9 +80,21 @@ reference: setup ## write docs/bus.md, its schemas and docs/cli.md anew from the
 picture: setup ## draw docs/images/terminal.svg anew: commands at work in a lab of their own
 	@$(BIN)/python -m ebbgate_lab.picture docs/images/terminal.svg
 
-lock: ## write requirements.lock anew from pyproject.toml
-	$(BIN)/uv pip compile -q pyproject.toml --group dev --generate-hashes --no-emit-index-url --python-version 3.11 \
-	  --custom-compile-command "make lock" --output-file requirements.lock
+COMPILE := $(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --python-version 3.11 \
+	--custom-compile-command "make lock"
+OURS := $(foreach name,bus watcher resolver programmer cli,--no-emit-package ebbgate-$(name))
+
+lock: ## write requirements.lock and those of the images anew from the pyproject.toml
+	$(COMPILE) pyproject.toml --group dev --output-file requirements.lock
+	$(COMPILE) -c requirements.lock $(OURS) --output-file deploy/images/ebbgate.lock \
+	  $(foreach part,bus services/watcher services/resolver cli,$(part)/pyproject.toml) --group pyproject.toml:server
+	$(COMPILE) -c requirements.lock $(OURS) --output-file deploy/images/programmer.lock \
+	  $(foreach part,bus services/programmer,$(part)/pyproject.toml)
+	$(COMPILE) -c requirements.lock --group pyproject.toml:build --output-file deploy/images/build.lock
+
+.PHONY: images
+images: setup ## the images as archives in build/images, without an engine or a registry
+	@$(BIN)/python -m ebbgate_lab.images build/images
 
 build/.system: deploy/install-packages
 	deploy/install-packages

@@ -26,6 +26,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     resync_s: float
     attach: str = places.AUTO
     direct: str = places.AUTO
+    proc_sys: pathlib.Path = pathlib.Path("/proc/sys")
     as_json: bool = False
     health: options.HealthAddress | None = None
 
@@ -70,6 +71,7 @@ def parse(arguments: list[str]) -> Settings:
         resync_s=found.resync,
         attach=found.attach,
         direct=found.direct,
+        proc_sys=pathlib.Path(found.proc_sys),
         as_json=getattr(found, "output", "text") == "json",
         health=options.health(found) if found.command == "run" else None,
     )
@@ -81,6 +83,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nats", default=environment("EBBGATE_NATS_URL", NATS_URL))
     parser.add_argument("--pin-path", default=environment("EBBGATE_PIN_PATH", ""), help="on a bpf filesystem")
     parser.add_argument("--bpf-object", default=environment("EBBGATE_BPF_OBJECT", "build/bpf/ebbgate.bpf.o"))
+    parser.add_argument(
+        "--proc-sys",
+        default=environment("EBBGATE_PROC_SYS", "/proc/sys"),
+        metavar="DIR",
+        help="where the kernel's settings can be written: in a container not where they usually are; "
+        "EBBGATE_PROC_SYS",
+    )
     parser.add_argument("--port", type=int, default=int(environment("EBBGATE_PORT", str(places.PORT))))
     parser.add_argument(
         "--resync", type=float, default=float(environment("EBBGATE_RESYNC", "10")), help=_RESYNC
