@@ -39,7 +39,7 @@ CLUSTER_WIDE = frozenset({"Node", "Namespace", "ServiceCIDR", "ClusterRole", "Cl
 class ApiServer:
     """A `sources.Source`. Keeps ports, data and tokens over restarts; `folder` holds all of it.
 
-    `crd`, `roles`: whether those of deploy/ are there from the start.
+    `crd`: whether that of deploy/ is there from the start.
     `ports`: of the API, of etcd's clients, of its peers; free ones of this machine if left out, which is
     right without a `netns` only. `flags`: of kube-apiserver, beside or instead of those that suffice here.
     `authority`: who signed the certificate that `flags` name.
@@ -53,7 +53,6 @@ class ApiServer:
         ports: tuple[int, int, int] | None = None,
         netns: str = "",
         crd: bool = True,
-        roles: bool = True,
         flags: Mapping[str, str] = {},
         authority: pathlib.Path | None = None,
     ) -> None:
@@ -61,7 +60,6 @@ class ApiServer:
         self.port, self._etcd_port, self._peer_port = ports or free_ports()
         self._folder = folder
         self._crd = crd
-        self._roles = roles
         self._flags = flags
         # Without one the server signs itself a certificate at its first start, and trusts itself.
         self._authority = authority or folder / "certs" / "apiserver.crt"
@@ -92,7 +90,11 @@ class ApiServer:
         self._write_secrets()
         self.etcd.start()
         self.start_api()
-        for manifest in _rbac() if self._roles else ():
+        self.furnish()
+
+    def furnish(self) -> None:
+        """What is there from the start."""
+        for manifest in _rbac():
             self.apply(manifest)
         if self._crd:
             self.apply_crd()

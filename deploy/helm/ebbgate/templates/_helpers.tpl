@@ -90,18 +90,21 @@ topologySpreadConstraints:
   {{- end }}
 {{- end }}
 
+{{/* `host`: where it is, if not at the pod's address. */}}
 {{- define "ebbgate.probes" -}}
+{{- $host := "" -}}
+{{- with .host }}{{ $host = printf "host: %s, " . }}{{ end -}}
 startupProbe:
-  httpGet: {path: /healthz, port: health}
+  httpGet: { {{- $host }}path: /healthz, port: health}
   periodSeconds: 2
   failureThreshold: 60
 livenessProbe:
-  httpGet: {path: /healthz, port: health}
+  httpGet: { {{- $host }}path: /healthz, port: health}
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: 6
 readinessProbe:
-  httpGet: {path: /readyz, port: health}
+  httpGet: { {{- $host }}path: /readyz, port: health}
   periodSeconds: 2
   timeoutSeconds: 5
 {{- end }}
@@ -151,7 +154,18 @@ env:
   # A container's own /proc/sys is read-only.
   - name: EBBGATE_PROC_SYS
     value: /host/proc/sys
+  {{- if eq .command "run" }}
+  - name: EBBGATE_HEALTH_PORT
+    value: {{ $values.health.port | quote }}
+  - name: EBBGATE_HEALTH_BIND
+    value: {{ $values.health.bind | quote }}
+  {{- end }}
   {{- with $values.extraEnv }}{{ toYaml . | nindent 2 }}{{ end }}
+{{- if eq .command "run" }}
+ports:
+  - {name: health, containerPort: {{ $values.health.port }}}
+{{- include "ebbgate.probes" (dict "host" $values.health.bind) | nindent 0 }}
+{{- end }}
 resources: {{- toYaml $values.resources | nindent 2 }}
 securityContext:
   allowPrivilegeEscalation: false

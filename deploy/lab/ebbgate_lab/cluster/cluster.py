@@ -28,8 +28,8 @@ TOOLS = {
 
 class Cluster:
     """`network`: made before `start`; its hosts with a pod CIDR become nodes. The way in begins in the
-    namespace in which the constructor is called. `images`: archives that all nodes have beside the pods'. `bare`: nothing of
-    Ebbgate's is there yet.
+    namespace in which the constructor is called. `images`: archives that all nodes have beside the pods'.
+    `bare`: nothing of Ebbgate's is there yet.
     """
 
     def __init__(

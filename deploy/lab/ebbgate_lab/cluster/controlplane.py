@@ -27,16 +27,8 @@ class ControlPlane(apiserver.ApiServer):
         self.authority = authority.Authority(folder / "authority")
         flags = _flags(self.authority, host)
         trusted = self.authority.certificate
-        super().__init__(
-            folder,
-            host=host,
-            ports=PORTS,
-            netns=netns,
-            flags=flags,
-            authority=trusted,
-            crd=not bare,
-            roles=not bare,
-        )
+        self._bare = bare
+        super().__init__(folder, host=host, ports=PORTS, netns=netns, flags=flags, authority=trusted)
         self.controllers = [self._controller_manager(), self._scheduler(), self._dns()]
 
     @property
@@ -47,6 +39,10 @@ class ControlPlane(apiserver.ApiServer):
         super().start()
         for controller in self.controllers:
             controller.start()
+
+    def furnish(self) -> None:
+        if not self._bare:
+            super().furnish()
 
     def stop(self) -> None:
         for controller in self.controllers:

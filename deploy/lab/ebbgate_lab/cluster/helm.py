@@ -18,7 +18,6 @@ class Helm:
     def __init__(self, kubeconfig: pathlib.Path, netns: str) -> None:
         self._kubeconfig = kubeconfig
         self._netns = netns
-        self.program = apiserver.binary("helm")
 
     def run(self, *arguments: str, values: Mapping[str, Any] = {}) -> subprocess.CompletedProcess[str]:
         """Its exit status is the caller's to look at. `values`: as if in a file of values."""
@@ -26,7 +25,7 @@ class Helm:
         homes = {"HOME": home, **{f"HELM_{name}_HOME": home for name in ("CACHE", "CONFIG", "DATA")}}
         command = [
             *processes.inside(self._netns),
-            str(self.program),
+            str(apiserver.binary("helm")),
             f"--kubeconfig={self._kubeconfig}",
             *arguments,
         ]
