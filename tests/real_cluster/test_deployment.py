@@ -4,6 +4,7 @@ and all that is done to an installation, while pods visit nginx without pause.
 One story, told by the tests in their order: installed, restarted, drained, upgraded, uninstalled.
 """
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,13 +14,19 @@ from ebbgate_lab import images
 from ebbgate_lab.cluster import helm
 from ebbgate_lab.cluster import scene as scenes
 
-from .traffic import Traffic
+from .traffic import Traffic, until
+from .visitors import GATEWAY
 
 PREFIX = "ebrd-"
 NAMESPACE = "ebbgate"
 INSTALL = (NAMESPACE, str(helm.CHART), "--namespace", NAMESPACE, "--wait", "--timeout", "120s")
-WORKLOADS = ("deployment/ebbgate-watcher", "deployment/ebbgate-resolver", "statefulset/ebbgate-nats")
-PROGRAMMER = "daemonset/ebbgate-programmer"
+CRD = "crd/ciliumegressgatewaypolicies.cilium.io"
+WORKLOADS = (
+    "deployment/ebbgate-watcher",
+    "deployment/ebbgate-resolver",
+    "statefulset/ebbgate-nats",
+    "daemonset/ebbgate-programmer",
+)
 NEVER = {"pullPolicy": "Never"}
 VALUES: dict[str, Any] = {
     "image": NEVER,
@@ -55,3 +62,99 @@ def test_it_is_installed_and_a_pod_leaves_with_the_egress_ip(scene: scenes.Scene
     told = scene.kubectl.call("describe", "cegp", traffic.name)
     assert "Normal  Programmed" in told[told.index("Events:") :], told
     traffic.assert_none_lost_or_wrong()
+
+
+def test_only_the_programmer_is_more_than_restricted(scene: scenes.Scene) -> None:
+    """As the API server's own admission sees it, and as it is on a node."""
+    asked = (
+        "label",
+        "namespace",
+        NAMESPACE,
+        "pod-security.kubernetes.io/enforce=restricted",
+        "--dry-run=server",
+    )
+    done = scene.kubectl.run(*asked)
+    found = [line.split()[1].rstrip(":") for line in done.stderr.splitlines() if "Warning: ebbgate" in line]
+    assert found, done.stderr
+    assert all(name.startswith("ebbgate-programmer") for name in found), done.stderr
+    status = in_programmer(scene, "cat", "/proc/1/status")
+    fields = dict(line.split(":\t") for line in status.splitlines() if ":\t" in line)
+    assert int(fields["CapEff"], 16) == int(fields["CapBnd"], 16) == 1 << 12 | 1 << 39
+    assert (fields["NoNewPrivs"], fields["Seccomp"].strip()) == ("1", "2")
+
+
+def test_its_own_tools_find_nothing_wrong(scene: scenes.Scene, traffic: Traffic) -> None:
+    listed = scene.kubectl.call("-n", NAMESPACE, "exec", WORKLOADS[1], "--", "ebbgate", "list", "-o", "json")
+    assert {row["policy"] for row in json.loads(listed)} == {traffic.name}
+    found = json.loads(in_programmer(scene, "ebbgate-programmer", "doctor", "-o", "json"))
+    assert [each for each in found if each["severity"] == "problem"] == []
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_restarted_nothing_is_lost_or_wrong(scene: scenes.Scene, traffic: Traffic, workload: str) -> None:
+    scene.kubectl.call("-n", NAMESPACE, "rollout", "restart", workload)
+    scene.kubectl.call("-n", NAMESPACE, "rollout", "status", workload, "--timeout=50s")
+    traffic.until_more()
+    traffic.assert_none_lost_or_wrong()
+
+
+def test_a_gateway_is_drained(scene: scenes.Scene, traffic: Traffic) -> None:
+    """What of Ebbgate's runs there moves; the gateway itself goes on."""
+    options = ("--ignore-daemonsets", "--delete-emptydir-data", "--timeout=50s")
+    try:
+        scene.kubectl.call("drain", GATEWAY, *options, f"--pod-selector=app!={traffic.name}")
+        for workload in WORKLOADS:
+            scene.kubectl.call("-n", NAMESPACE, "rollout", "status", workload, "--timeout=50s")
+    finally:
+        scene.kubectl.call("uncordon", GATEWAY)
+    traffic.until_more()
+    traffic.assert_none_lost_or_wrong()
+
+
+def test_upgraded(scene: scenes.Scene, traffic: Traffic) -> None:
+    """By a value that changes the programmer's pods; and what is changed then is obeyed."""
+    scene.helm.call("upgrade", *INSTALL, "--reuse-values", "--set", "programmer.resyncSeconds=11")
+    args = in_programmer(scene, "env")
+    assert "EBBGATE_RESYNC=11" in args
+    traffic.until_more()
+    traffic.assert_none_lost_or_wrong()
+
+
+def test_a_second_one_is_refused(scene: scenes.Scene) -> None:
+    done = scene.helm.run(
+        "install", "other", str(helm.CHART), "-n", "other", "--create-namespace", values=VALUES
+    )
+    assert done.returncode
+    assert "already, as release ebbgate in namespace ebbgate" in done.stderr
+    assert scene.kubectl.run("-n", "other", "get", "deployments,daemonsets", "-o", "name").stdout == ""
+
+
+def test_uninstalled_policies_stay_and_nodes_go_on_until_they_are_cleaned(
+    scene: scenes.Scene, traffic: Traffic
+) -> None:
+    scene.helm.call("uninstall", NAMESPACE, "--namespace", NAMESPACE, "--wait")
+    until(
+        lambda: not scene.kubectl.get("-n", NAMESPACE, "pods")["items"],
+        lambda: scene.kubectl.call("-n", NAMESPACE, "get", "pods"),
+    )
+    scene.kubectl.call("get", CRD, f"cegp/{traffic.name}")
+    traffic.until_more()
+    traffic.assert_none_lost_or_wrong()
+
+    scene.helm.call("install", *INSTALL, "--set", "clean=true", values=VALUES)
+    nodes = {
+        pod["spec"]["nodeName"]: pod
+        for pod in scene.kubectl.get("pods", "-l", f"app={traffic.name}")["items"]
+    }
+    for name, node in scene.cluster.nodes.items():
+        traffic.until_seen_from(nodes[name]["status"]["podIP"], source=node.host.addresses[0])
+        assert "ebbgate" not in scene.topology.run(name, "nft", "list", "ruleset")
+        assert "ebbgate0" not in scene.topology.run(name, "ip", "link")
+    scene.helm.call("uninstall", NAMESPACE, "--namespace", NAMESPACE, "--wait")
+
+
+def in_programmer(scene: scenes.Scene, *command: str) -> str:
+    selected = "app.kubernetes.io/component=programmer"
+    pods = scene.kubectl.get("-n", NAMESPACE, "pods", "-l", selected)["items"]
+    options = ("-c", "programmer", pods[0]["metadata"]["name"], "--")
+    return scene.kubectl.call("-n", NAMESPACE, "exec", *options, *command)

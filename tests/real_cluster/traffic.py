@@ -13,7 +13,7 @@ from typing import Any
 from ebbgate_lab import sample, webserver
 from ebbgate_lab.cluster import scene as scenes
 
-from .visitors import EGRESS, GATEWAY, VISITS, pod_spec
+from .visitors import EGRESS, VISITS, pod_spec
 
 WITHIN_S = 60.0
 Key = tuple[str, str]
@@ -56,19 +56,30 @@ class Traffic:
     def visits(self) -> list[webserver.Visit]:
         return [visit for visit in self._scene.web.visits() if visit.path.startswith(f"/{self.name}/")]
 
-    def until_more(self, source: str = EGRESS, count: int = VISITS) -> None:
-        """Return once each pod was seen `count` times more, as `source`."""
-        before = {key: len(numbers) for key, numbers in self._numbers(source).items()}
+    def until_more(self) -> None:
+        """Return once each pod was seen some times more, with the egress IP."""
+        before = {key: len(numbers) for key, numbers in self._numbers(EGRESS).items()}
         running = {
             (pod["spec"]["nodeName"], pod["status"]["podIP"])
             for pod in self._kubectl.get("pods", "-l", f"app={self.name}")["items"]
         }
 
         def seen() -> bool:
-            now = self._numbers(source)
-            return all(len(now[key]) >= before.get(key, 0) + count for key in running)
+            now = self._numbers(EGRESS)
+            return all(len(now[key]) >= before.get(key, 0) + VISITS for key in running)
 
-        until(seen, lambda: f"visits of {running} as {source}: {self.visits()[-3:]}")
+        until(seen, lambda: f"visits of {running}: {self.visits()[-3:]}")
+
+    def until_seen_from(self, pod: str, source: str) -> None:
+        """Return once a pod, known by its address, was seen as `source` some times more."""
+        before = self._times(pod, source)
+        until(
+            lambda: self._times(pod, source) >= before + VISITS,
+            lambda: f"visits of {pod} as {source}: {self.visits()[-3:]}",
+        )
+
+    def _times(self, pod: str, source: str) -> int:
+        return sum(len(numbers) for (_, address), numbers in self._numbers(source).items() if address == pod)
 
     def assert_none_lost_or_wrong(self) -> None:
         others = [visit.line for visit in self.visits() if visit.source != EGRESS]
@@ -110,6 +121,3 @@ def until(holds: Callable[[], bool], what: Callable[[], str], within_s: float = 
     while not holds():
         assert time.monotonic() < deadline, f"waited {within_s:.0f} s in vain: {what()}"
         time.sleep(0.1)
-
-
-__all__ = ["EGRESS", "GATEWAY", "Traffic", "until"]

@@ -2,7 +2,6 @@
 {{- define "ebbgate.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{ include "ebbgate.selector" . }}
 {{- end }}
 
@@ -121,6 +120,8 @@ jetstream {
 cluster {
   name: ebbgate
   listen: 0.0.0.0:6222
+  # Clients come by the Service's name, which certificates are for, not by the pods' addresses.
+  no_advertise: true
   routes: [
     {{- range $i := until (int .Values.nats.replicas) }}
     nats://ebbgate-nats-{{ $i }}.ebbgate-nats-servers.{{ $.Release.Namespace }}.svc:6222
@@ -158,13 +159,13 @@ env:
   - name: EBBGATE_HEALTH_PORT
     value: {{ $values.health.port | quote }}
   - name: EBBGATE_HEALTH_BIND
-    value: {{ $values.health.bind | quote }}
+    value: {{ include "ebbgate.programmer.bind" .root | quote }}
   {{- end }}
   {{- with $values.extraEnv }}{{ toYaml . | nindent 2 }}{{ end }}
 {{- if eq .command "run" }}
 ports:
   - {name: health, containerPort: {{ $values.health.port }}}
-{{- include "ebbgate.probes" (dict "host" $values.health.bind) | nindent 0 }}
+{{- include "ebbgate.probes" (dict "host" (include "ebbgate.programmer.bind" .root)) | nindent 0 }}
 {{- end }}
 resources: {{- toYaml $values.resources | nindent 2 }}
 securityContext:
@@ -181,4 +182,9 @@ securityContext:
 volumeMounts:
   - {name: bpffs, mountPath: /sys/fs/bpf, mountPropagation: HostToContainer}
   - {name: sysctls, mountPath: /host/proc/sys/net}
+{{- end }}
+
+{{/* On the node's own network: loopback, unless Prometheus is to come. */}}
+{{- define "ebbgate.programmer.bind" -}}
+{{- .Values.programmer.health.bind | default (ternary "" "127.0.0.1" .Values.monitoring.podMonitor.enabled) -}}
 {{- end }}
