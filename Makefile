@@ -92,6 +92,11 @@ lock: ## write requirements.lock and those of the images anew from the pyproject
 	  $(foreach part,bus services/programmer,$(part)/pyproject.toml)
 	$(COMPILE) -c requirements.lock --group pyproject.toml:build --output-file deploy/images/build.lock
 
+.PHONY: manifest
+manifest: components ## write deploy/ebbgate.yaml, for those without Helm, anew from the chart
+	$$(deploy/lab/components/build 2>/dev/null)/helm template ebbgate deploy/helm/ebbgate --namespace ebbgate \
+	  --set namespace.create=true > deploy/ebbgate.yaml
+
 .PHONY: images
 images: setup ## the images as archives in build/images, without an engine or a registry
 	@$(BIN)/python -m ebbgate_lab.images build/images

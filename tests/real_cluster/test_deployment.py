@@ -15,7 +15,7 @@ from ebbgate_lab.cluster import helm
 from ebbgate_lab.cluster import scene as scenes
 
 from .traffic import Traffic, until
-from .visitors import GATEWAY
+from .visitors import EGRESS, GATEWAY
 
 PREFIX = "ebrd-"
 NAMESPACE = "ebbgate"
@@ -83,9 +83,9 @@ def test_only_the_programmer_is_more_than_restricted(scene: scenes.Scene) -> Non
     assert (fields["NoNewPrivs"], fields["Seccomp"].strip()) == ("1", "2")
 
 
-def test_its_own_tools_find_nothing_wrong(scene: scenes.Scene, traffic: Traffic) -> None:
+def test_its_own_tools_find_nothing_wrong(scene: scenes.Scene) -> None:
     listed = scene.kubectl.call("-n", NAMESPACE, "exec", WORKLOADS[1], "--", "ebbgate", "list", "-o", "json")
-    assert {row["policy"] for row in json.loads(listed)} == {traffic.name}
+    assert {row["EgressIP"] for row in json.loads(listed)} == {EGRESS}
     found = json.loads(in_programmer(scene, "ebbgate-programmer", "doctor", "-o", "json"))
     assert [each for each in found if each["severity"] == "problem"] == []
 
@@ -112,10 +112,21 @@ def test_a_gateway_is_drained(scene: scenes.Scene, traffic: Traffic) -> None:
 
 
 def test_upgraded(scene: scenes.Scene, traffic: Traffic) -> None:
-    """By a value that changes the programmer's pods; and what is changed then is obeyed."""
-    scene.helm.call("upgrade", *INSTALL, "--reuse-values", "--set", "programmer.resyncSeconds=11")
-    args = in_programmer(scene, "env")
-    assert "EBBGATE_RESYNC=11" in args
+    """By values that change all pods; three servers begin with empty streams, which are filled anew."""
+    changed = "nats.replicas=3,programmer.resyncSeconds=11"
+    scene.helm.call("upgrade", *INSTALL, "--reuse-values", "--set", changed)
+    assert "EBBGATE_RESYNC=11" in in_programmer(scene, "env")
+    traffic.until_programmed()
+    traffic.until_more()
+    traffic.assert_none_lost_or_wrong()
+
+
+def test_three_servers_are_restarted(scene: scenes.Scene, traffic: Traffic) -> None:
+    """One after the other: meanwhile what is changed is obeyed."""
+    nats = "statefulset/ebbgate-nats"
+    scene.kubectl.call("-n", NAMESPACE, "rollout", "restart", nats)
+    traffic.follow_a_change()
+    scene.kubectl.call("-n", NAMESPACE, "rollout", "status", nats, "--timeout=60s")
     traffic.until_more()
     traffic.assert_none_lost_or_wrong()
 

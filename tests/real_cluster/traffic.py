@@ -53,6 +53,17 @@ class Traffic:
         selectors = [{"podSelector": {"matchLabels": {"app": self.name}}}]
         return sample.policy(sample.spec(selectors=selectors)) | {"metadata": {"name": self.name}}
 
+    def follow_a_change(self) -> None:
+        """Another destination is added; return once that version of the policy is programmed."""
+        wanted = self.policy()
+        wanted["spec"]["destinationCIDRs"].append("192.0.2.0/24")
+        generation = self._kubectl.apply(wanted)["metadata"]["generation"]
+        until(lambda: self._in_force() == generation, lambda: f"generation {generation} in force")
+        self.until_programmed()
+
+    def _in_force(self) -> int:
+        return int(self._kubectl.get("cegp", self.name).get("status", {}).get("generationInForce", 0))
+
     def visits(self) -> list[webserver.Visit]:
         return [visit for visit in self._scene.web.visits() if visit.path.startswith(f"/{self.name}/")]
 
