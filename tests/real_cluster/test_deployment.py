@@ -1,7 +1,8 @@
 """Ebbgate as a user installs it: its images, its chart, the real Helm and kubectl, on a cluster of its own;
 and all that is done to an installation, while pods visit nginx without pause.
 
-One story, told by the tests in their order: installed, restarted, drained, upgraded, uninstalled.
+One story, told by the tests in their order: installed, restarted, drained, upgraded, uninstalled,
+installed in another size, cleaned.
 """
 
 import json
@@ -33,6 +34,7 @@ VALUES: dict[str, Any] = {
     "programmer": {"image": NEVER},
     "nats": {"image": NEVER, "storage": {"className": "local"}},
 }
+THREE = {"replicas": 3, "image": NEVER, "storage": {"kind": "emptyDir"}}
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -47,32 +49,29 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[scenes.Scene]:
         scene.build()
         scene.begin()
         # Whoever has one stays on its node: not on the one that is drained.
-        make_volumes(scene, *(name for name in scene.nodes if name != GATEWAY))
+        make_volume(scene, "node3")
         yield scene
     finally:
         scene.down()
 
 
-def make_volumes(scene: scenes.Scene, *nodes: str) -> None:
-    """A local volume on each, for who asks for the class `local`."""
+def make_volume(scene: scenes.Scene, name: str) -> None:
+    """A local volume on a node, for who asks for the class `local`."""
     claimed = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "local"}}
     lazily = {"provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer"}
     scene.kubectl.apply(claimed | lazily)
-    for name in nodes:
-        # What is below the kubelet's folder on a node is below its own here.
-        (scene.folder / "cluster" / name / "kubelet" / "volume").mkdir()
-        where = {"key": "kubernetes.io/hostname", "operator": "In", "values": [name]}
-        spec = {
-            "capacity": {"storage": "2Gi"},
-            "accessModes": ["ReadWriteOnce"],
-            "storageClassName": "local",
-            "local": {"path": "/var/lib/kubelet/volume"},
-            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [where]}]}},
-        }
-        metadata = {"name": name}
-        scene.kubectl.apply(
-            {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": spec}
-        )
+    # What is below the kubelet's folder on a node is below its own here.
+    (scene.folder / "cluster" / name / "kubelet" / "volume").mkdir()
+    where = {"key": "kubernetes.io/hostname", "operator": "In", "values": [name]}
+    spec = {
+        "capacity": {"storage": "2Gi"},
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "local",
+        "local": {"path": "/var/lib/kubelet/volume"},
+        "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [where]}]}},
+    }
+    metadata = {"name": name}
+    scene.kubectl.apply({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": spec})
 
 
 @pytest.fixture(scope="module")
@@ -144,10 +143,31 @@ def test_upgraded(scene: scenes.Scene, traffic: Traffic) -> None:
     traffic.assert_none_lost_or_wrong()
 
 
-def test_three_servers_instead_of_one(scene: scenes.Scene, traffic: Traffic) -> None:
-    """They begin with empty streams, which are filled anew: packets may be dropped meanwhile."""
-    make_volumes(scene, GATEWAY)
-    scene.helm.call("upgrade", *INSTALL, "--reuse-values", "--set", "nats.replicas=3")
+def test_a_second_one_is_refused(scene: scenes.Scene) -> None:
+    done = scene.helm.run(
+        "install", "other", str(helm.CHART), "-n", "other", "--create-namespace", values=VALUES
+    )
+    assert done.returncode
+    assert "already, as release ebbgate in namespace ebbgate" in done.stderr
+    assert scene.kubectl.run("-n", "other", "get", "deployments,daemonsets", "-o", "name").stdout == ""
+
+
+def test_a_bus_of_another_size_is_refused(scene: scenes.Scene) -> None:
+    done = scene.helm.run("upgrade", *INSTALL, "--reuse-values", "--set", "nats.replicas=3")
+    assert done.returncode
+    assert "nats.replicas is 1 in this release, and can't become 3" in done.stderr
+
+
+def test_uninstalled_policies_stay_and_nodes_go_on(scene: scenes.Scene, traffic: Traffic) -> None:
+    uninstall(scene)
+    scene.kubectl.call("get", CRD, f"cegp/{traffic.name}")
+    traffic.until_more()
+    traffic.assert_none_lost_or_wrong()
+
+
+def test_installed_again_with_three_servers(scene: scenes.Scene, traffic: Traffic) -> None:
+    """An empty bus knows no gateway to be ready, until each has answered: dropped meanwhile, never wrong."""
+    scene.helm.call("install", *INSTALL, values=VALUES | {"nats": THREE})
     traffic.follow_a_change("198.51.100.0/24")
     traffic.until_more()
     traffic.forgive()
@@ -164,37 +184,25 @@ def test_three_servers_are_restarted(scene: scenes.Scene, traffic: Traffic) -> N
     traffic.assert_none_lost_or_wrong()
 
 
-def test_a_second_one_is_refused(scene: scenes.Scene) -> None:
-    done = scene.helm.run(
-        "install", "other", str(helm.CHART), "-n", "other", "--create-namespace", values=VALUES
-    )
-    assert done.returncode
-    assert "already, as release ebbgate in namespace ebbgate" in done.stderr
-    assert scene.kubectl.run("-n", "other", "get", "deployments,daemonsets", "-o", "name").stdout == ""
+def test_cleaned_nodes_are_as_they_were(scene: scenes.Scene, traffic: Traffic) -> None:
+    """All pods of Ebbgate are gone before; that the clean step was forgotten is no harm."""
+    uninstall(scene)
+    scene.helm.call("install", *INSTALL, "--set", "clean=true", values=VALUES)
+    pods = scene.kubectl.get("pods", "-l", f"app={traffic.name}")["items"]
+    addresses = {pod["spec"]["nodeName"]: pod["status"]["podIP"] for pod in pods}
+    for name, node in scene.cluster.nodes.items():
+        traffic.until_seen_from(addresses[name], source=node.host.addresses[0])
+        assert "ebbgate" not in scene.topology.run(name, "nft", "list", "ruleset")
+        assert "ebbgate0" not in scene.topology.run(name, "ip", "link")
+    uninstall(scene)
 
 
-def test_uninstalled_policies_stay_and_nodes_go_on_until_they_are_cleaned(
-    scene: scenes.Scene, traffic: Traffic
-) -> None:
+def uninstall(scene: scenes.Scene) -> None:
     scene.helm.call("uninstall", NAMESPACE, "--namespace", NAMESPACE, "--wait")
     until(
         lambda: not scene.kubectl.get("-n", NAMESPACE, "pods")["items"],
         lambda: scene.kubectl.call("-n", NAMESPACE, "get", "pods"),
     )
-    scene.kubectl.call("get", CRD, f"cegp/{traffic.name}")
-    traffic.until_more()
-    traffic.assert_none_lost_or_wrong()
-
-    scene.helm.call("install", *INSTALL, "--set", "clean=true", values=VALUES)
-    nodes = {
-        pod["spec"]["nodeName"]: pod
-        for pod in scene.kubectl.get("pods", "-l", f"app={traffic.name}")["items"]
-    }
-    for name, node in scene.cluster.nodes.items():
-        traffic.until_seen_from(nodes[name]["status"]["podIP"], source=node.host.addresses[0])
-        assert "ebbgate" not in scene.topology.run(name, "nft", "list", "ruleset")
-        assert "ebbgate0" not in scene.topology.run(name, "ip", "link")
-    scene.helm.call("uninstall", NAMESPACE, "--namespace", NAMESPACE, "--wait")
 
 
 def in_programmer(scene: scenes.Scene, *command: str) -> str:
