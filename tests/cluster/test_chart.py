@@ -74,7 +74,13 @@ def test_rights_are_those_that_the_tests_of_rights_know() -> None:
             each["metadata"].pop("labels", None)
         return sorted(chosen, key=lambda each: json.dumps(each, sort_keys=True))
 
-    assert essence(rendered()) == essence(yaml.safe_load_all(apiserver.RBAC.read_text()))
+    known = essence(yaml.safe_load_all(apiserver.RBAC.read_text()))
+    found = essence(rendered())
+    # The others have a ServiceAccount each, and no rights.
+    assert [each for each in found if each["kind"] != "ServiceAccount"] == [
+        each for each in known if each["kind"] != "ServiceAccount"
+    ]
+    assert all(each in found for each in known)
 
 
 def test_the_crd_is_that_of_deploy_and_is_kept() -> None:
@@ -142,7 +148,7 @@ def test_nats_server_takes_its_configuration(tmp_path: pathlib.Path, replicas: i
 def test_cleaning_is_all_that_is_left() -> None:
     found = rendered(clean=True)
     kinds = {each["kind"] for each in found} - {"ConfigMap", "CustomResourceDefinition"}
-    assert kinds == {"DaemonSet"}
+    assert kinds == {"DaemonSet", "ServiceAccount"}
     pod = named(found, "DaemonSet", "ebbgate-programmer")["spec"]["template"]["spec"]
     assert pod["initContainers"][-1]["command"] == ["ebbgate-programmer", "clean"]
 

@@ -107,7 +107,9 @@ def test_only_the_programmer_is_more_than_restricted(scene: scenes.Scene) -> Non
 
 
 def test_its_own_tools_find_nothing_wrong(scene: scenes.Scene) -> None:
-    listed = scene.kubectl.call("-n", NAMESPACE, "exec", WORKLOADS[1], "--", "ebbgate", "list", "-o", "json")
+    listed = scene.kubectl.call(
+        "-n", NAMESPACE, "exec", "deployment/ebbgate-cli", "--", "ebbgate", "list", "-o", "json"
+    )
     assert {row["EgressIP"] for row in json.loads(listed)} == {EGRESS}
     found = json.loads(in_programmer(scene, "ebbgate-programmer", "doctor", "-o", "json"))
     assert [each for each in found if each["severity"] == "problem"] == []
@@ -192,7 +194,7 @@ def test_cleaned_nodes_are_as_they_were(scene: scenes.Scene, traffic: Traffic) -
     addresses = {pod["spec"]["nodeName"]: pod["status"]["podIP"] for pod in pods}
     for name, node in scene.cluster.nodes.items():
         traffic.until_seen_from(addresses[name], source=node.host.addresses[0])
-        assert "ebbgate" not in scene.topology.run(name, "nft", "list", "ruleset")
+        assert "ebbgate" not in scene.topology.run(name, "nft", "list", "tables")
         assert "ebbgate0" not in scene.topology.run(name, "ip", "link")
     uninstall(scene)
 
