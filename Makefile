@@ -85,9 +85,26 @@ trace: setup ## write the trace of docs/observability.md anew: a policy on its w
 picture: setup ## draw docs/images/terminal.svg anew: commands at work in a lab of their own
 	@$(BIN)/python -m ebbgate_lab.picture docs/images/terminal.svg
 
-lock: ## write requirements.lock anew from pyproject.toml
-	$(BIN)/uv pip compile -q pyproject.toml --group dev --generate-hashes --no-emit-index-url --python-version 3.11 \
-	  --custom-compile-command "make lock" --output-file requirements.lock
+COMPILE := $(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --python-version 3.11 \
+	--custom-compile-command "make lock"
+OURS := $(foreach name,bus watcher resolver programmer cli,--no-emit-package ebbgate-$(name))
+
+lock: ## write requirements.lock and those of the images anew from the pyproject.toml
+	$(COMPILE) pyproject.toml --group dev --output-file requirements.lock
+	$(COMPILE) -c requirements.lock $(OURS) --output-file deploy/images/ebbgate.lock \
+	  $(foreach part,bus services/watcher services/resolver cli,$(part)/pyproject.toml) --group pyproject.toml:server
+	$(COMPILE) -c requirements.lock $(OURS) --output-file deploy/images/programmer.lock \
+	  $(foreach part,bus services/programmer,$(part)/pyproject.toml)
+	$(COMPILE) -c requirements.lock --group pyproject.toml:build --output-file deploy/images/build.lock
+
+.PHONY: manifest
+manifest: components ## write deploy/ebbgate.yaml, for those without Helm, anew from the chart
+	$$(deploy/lab/components/build 2>/dev/null)/helm template ebbgate deploy/helm/ebbgate --namespace ebbgate \
+	  --set namespace.create=true > deploy/ebbgate.yaml
+
+.PHONY: images
+images: setup ## the images as archives in build/images, without an engine or a registry
+	@$(BIN)/python -m ebbgate_lab.images build/images
 
 build/.system: deploy/install-packages
 	deploy/install-packages

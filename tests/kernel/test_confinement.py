@@ -24,6 +24,7 @@ async def test_it_brings_up_repairs_and_cleans_under_all_of_it(
     rig: rigs.Rig, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     monkeypatch.setenv("EBBGATE_ATTACH", way)
+    monkeypatch.setenv("EBBGATE_HEALTH_PORT", "19022")
     async with rigs.connected(rig) as (bus, plan):
         for node in NODES:
             rig.start(node, under=CONFINED)

@@ -74,7 +74,7 @@ class Visitors:
         spec = {"replicas": replicas, "selector": {"matchLabels": labels}}
         if kind == "StatefulSet":
             spec["serviceName"] = self.name
-        template = {"metadata": {"labels": labels}, "spec": _pod_spec(self.name)}
+        template = {"metadata": {"labels": labels}, "spec": pod_spec(self.name)}
         return {
             "apiVersion": "apps/v1",
             "kind": kind,
@@ -90,7 +90,7 @@ class Visitors:
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": metadata,
-            "spec": _pod_spec(self.name) | place,
+            "spec": pod_spec(self.name) | place,
         }
 
     def pods(self) -> list[Visitor]:
@@ -166,7 +166,7 @@ class Visitors:
         return sample.policy(sample.spec(selectors=selectors)) | {"metadata": {"name": self.name}}
 
 
-def _pod_spec(name: str) -> dict[str, Any]:
+def pod_spec(name: str) -> dict[str, Any]:
     def field(path: str) -> dict[str, Any]:
         return {"valueFrom": {"fieldRef": {"fieldPath": path}}}
 

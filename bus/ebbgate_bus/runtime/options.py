@@ -1,4 +1,6 @@
-"""Options that all services have: where health is served. Defaults come from the environment."""
+"""Options that several services have: where health is served, how many servers keep a stream. Defaults come
+from the environment.
+"""
 
 import argparse
 from collections.abc import Mapping
@@ -32,6 +34,17 @@ def add_health(parser: argparse.ArgumentParser, environment: Mapping[str, str]) 
 def health(given: argparse.Namespace) -> HealthAddress | None:
     """None: not served."""
     return HealthAddress(given.health_bind, given.health_port) if given.health_port else None
+
+
+def add_replicas(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
+    """Of who makes streams."""
+    parser.add_argument(
+        "--nats-replicas",
+        type=int,
+        choices=(1, 3, 5),
+        default=environment.get("EBBGATE_NATS_REPLICAS", "1"),
+        help="how many servers of a NATS cluster keep each stream (EBBGATE_NATS_REPLICAS; default: 1)",
+    )
 
 
 def _port(text: str) -> int:

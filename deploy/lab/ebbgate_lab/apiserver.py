@@ -39,6 +39,7 @@ CLUSTER_WIDE = frozenset({"Node", "Namespace", "ServiceCIDR", "ClusterRole", "Cl
 class ApiServer:
     """A `sources.Source`. Keeps ports, data and tokens over restarts; `folder` holds all of it.
 
+    `crd`: whether that of deploy/ is there from the start.
     `ports`: of the API, of etcd's clients, of its peers; free ones of this machine if left out, which is
     right without a `netns` only. `flags`: of kube-apiserver, beside or instead of those that suffice here.
     `authority`: who signed the certificate that `flags` name.
@@ -94,6 +95,10 @@ class ApiServer:
         self._write_secrets()
         self.etcd.start()
         self.start_api()
+        self.furnish()
+
+    def furnish(self) -> None:
+        """What is there from the start."""
         for manifest in _rbac():
             self.apply(manifest)
         if self._crd:

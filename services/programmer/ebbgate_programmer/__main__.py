@@ -14,12 +14,13 @@ from ebbgate_bus.runtime import access, connection, health, logs, service, traci
 from ebbgate_bus.runtime import metrics as measures
 from ebbgate_programmer import loop, settings
 from ebbgate_programmer.core import diagnosis
-from ebbgate_programmer.io import capabilities, examination, kernel, memory, metrics, tally
+from ebbgate_programmer.io import capabilities, examination, kernel, memory, metrics, sysctls, tally
 
 
 def main() -> int:
     chosen = settings.parse(sys.argv[1:])
     logs.setup(service="programmer", name=chosen.node)
+    sysctls.use(chosen.proc_sys)
     if chosen.command == "doctor":
         return _doctor(chosen)
     lacks = capabilities.missing(chosen.pin_path, chosen.bpf_object)

@@ -24,6 +24,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     resync_s: float
     attach: str = places.AUTO
     direct: str = places.AUTO
+    proc_sys: pathlib.Path = pathlib.Path("/proc/sys")
     as_json: bool = False
     health: options.HealthAddress | None = None
 
@@ -68,6 +69,7 @@ def parse(arguments: list[str]) -> Settings:
         resync_s=found.resync,
         attach=found.attach,
         direct=found.direct,
+        proc_sys=pathlib.Path(found.proc_sys),
         as_json=getattr(found, "output", "text") == "json",
         health=options.health(found) if found.command == "run" else None,
     )
@@ -79,6 +81,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     access.add_options(parser, os.environ)
     parser.add_argument("--pin-path", default=environment("EBBGATE_PIN_PATH", ""), help="on a bpf filesystem")
     parser.add_argument("--bpf-object", default=environment("EBBGATE_BPF_OBJECT", "build/bpf/ebbgate.bpf.o"))
+    parser.add_argument(
+        "--proc-sys",
+        default=environment("EBBGATE_PROC_SYS", "/proc/sys"),
+        metavar="DIR",
+        help="where the kernel's settings can be written: in a container not where they usually are; "
+        "EBBGATE_PROC_SYS",
+    )
     parser.add_argument("--port", type=int, default=int(environment("EBBGATE_PORT", str(places.PORT))))
     parser.add_argument(
         "--resync", type=float, default=float(environment("EBBGATE_RESYNC", "10")), help=_RESYNC

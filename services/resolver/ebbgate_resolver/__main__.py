@@ -69,7 +69,7 @@ class Shell:
         self._verdicts = publisher.Publisher(bus)
 
     async def run(self) -> None:
-        await jetstream.ensure_streams(self._bus)
+        await jetstream.ensure_streams(self._bus, replicas=self._settings.nats_replicas)
         await self._verdicts.start()
         await self._subscribe_beats()
         async with asyncio.TaskGroup() as group:

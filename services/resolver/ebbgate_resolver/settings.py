@@ -20,6 +20,7 @@ class Settings(msgspec.Struct, frozen=True):
     name: str
     cluster_cidrs: tuple[str, ...]
     health: options.HealthAddress | None = None
+    nats_replicas: int = 1
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:
@@ -40,6 +41,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         metavar="CIDR,…",
         help="destinations never steered, besides those that the API tells (EBBGATE_CLUSTER_CIDRS)",
     )
+    options.add_replicas(parser, environment)
     options.add_health(parser, environment)
     given = parser.parse_args(arguments)
     cidrs = tuple(filter(None, (cidr.strip() for cidr in given.cluster_cidrs.split(","))))
@@ -48,4 +50,5 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
             ipaddress.ip_network(cidr, strict=False)
         except ValueError as error:
             parser.error(f"--cluster-cidrs: {error}")
-    return Settings(access.chosen(parser, given), given.name, cidrs, options.health(given))
+    reach = access.chosen(parser, given)
+    return Settings(reach, given.name, cidrs, options.health(given), given.nats_replicas)

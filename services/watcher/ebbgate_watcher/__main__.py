@@ -173,7 +173,7 @@ async def main(chosen: settings.Settings) -> None:
         facts = bus.Facts(nats, kinds, counts)
         report.watcher = _Watcher(facts, lead, inbox, kinds)
         try:
-            await jetstream.ensure_streams(nats)
+            await jetstream.ensure_streams(nats, replicas=chosen.nats_replicas)
             await facts.start()
             _heed_interruptions(nats, facts, inbox)
             async with asyncio.TaskGroup() as work:

@@ -26,6 +26,7 @@ class Settings(msgspec.Struct, frozen=True):
     lease: tuple[str, str] | None = None
     terms: Terms = Terms()
     health: options.HealthAddress | None = None
+    nats_replicas: int = 1
 
 
 def parse_settings(arguments: Sequence[str] | None = None, env: Mapping[str, str] = os.environ) -> Settings:
@@ -50,6 +51,7 @@ def parse_settings(arguments: Sequence[str] | None = None, env: Mapping[str, str
         lease=(namespace, name) if given.lease and given.source == "kubernetes" else None,
         terms=terms,
         health=options.health(given),
+        nats_replicas=given.nats_replicas,
     )
 
 
@@ -80,6 +82,7 @@ def _parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
         "--name", default=env.get("EBBGATE_NAME", socket.gethostname()), help="of this process, for people"
     )
     _add_lease(parser, env)
+    options.add_replicas(parser, env)
     options.add_health(parser, env)
     return parser
 

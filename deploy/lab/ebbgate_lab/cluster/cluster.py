@@ -8,7 +8,7 @@ import pathlib
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from ebbgate_lab import apiclient, apiserver, processes, sources, topology
 from ebbgate_lab.cluster import cgroups, controlplane, image, kubectl, node
@@ -28,17 +28,27 @@ TOOLS = {
 
 class Cluster:
     """`network`: made before `start`; its hosts with a pod CIDR become nodes. The way in begins in the
-    namespace in which the constructor is called.
+    namespace in which the constructor is called. `images`: archives that all nodes have beside the pods'.
+    `bare`: nothing of Ebbgate's is there yet.
     """
 
-    def __init__(self, folder: pathlib.Path, network: topology.Topology) -> None:
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        network: topology.Topology,
+        images: Sequence[pathlib.Path] = (),
+        *,
+        bare: bool = False,
+    ) -> None:
         self._network = network
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         control = next(host for host in network.hosts if host.name == CONTROL)
         netns = f"{network.prefix}{CONTROL}"
-        self.control = controlplane.ControlPlane(folder / CONTROL, host=control.addresses[0], netns=netns)
+        place = folder / CONTROL
+        self.control = controlplane.ControlPlane(place, host=control.addresses[0], netns=netns, bare=bare)
         self._image = folder / "pod.tar"
+        self._images = (self._image, *images)
         hosts = [host for host in network.hosts if host.pod_cidr]
         self.nodes = {host.name: self._node(host) for host in hosts}
         self._entrance = socket.create_server(("127.0.0.1", 0))
@@ -99,7 +109,7 @@ class Cluster:
     def _node(self, host: topology.Host) -> node.Node:
         folder = self._folder / host.name
         prefix = self._network.prefix
-        return node.Node(host, folder, self.control, prefix=prefix, image=self._image)
+        return node.Node(host, folder, self.control, prefix=prefix, images=self._images)
 
     def _way_in(self) -> processes.Process:
         listening = self._entrance.fileno()

@@ -8,7 +8,7 @@ import ipaddress
 from typing import Any
 
 from ebbgate_lab import topology
-from ebbgate_lab.cluster import image
+from ebbgate_lab.cluster import dns, image
 
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 HEARTBEAT_S = 4
@@ -24,8 +24,8 @@ class Files:
     authority: str
 
 
-def kubelet(cgroup: str, files: Files) -> dict[str, Any]:
-    """`cgroup`: the node's; pods are put below it."""
+def kubelet(cgroup: str, files: Files, nameserver: str) -> dict[str, Any]:
+    """`cgroup`: the node's; pods are put below it. `nameserver`: whom pods ask for names."""
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -43,6 +43,8 @@ def kubelet(cgroup: str, files: Files) -> dict[str, Any]:
         "tlsCertFile": files.certificate,
         "tlsPrivateKeyFile": files.key,
         "resolvConf": "",
+        "clusterDNS": [nameserver],
+        "clusterDomain": dns.DOMAIN,
         "nodeStatusUpdateFrequency": "1s",
         "nodeLeaseDurationSeconds": HEARTBEAT_S,
         "syncFrequency": "5s",

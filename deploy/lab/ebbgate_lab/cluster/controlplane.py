@@ -1,8 +1,10 @@
-"""The control plane: etcd, kube-apiserver, controller-manager and scheduler, as a real installation has them.
+"""The control plane: etcd, kube-apiserver, controller-manager and scheduler, as a real installation has them;
+and DNS.
 
 The API server is the tests' (`apiserver.py`), with certificates, the Node authorizer and all admission on.
 """
 
+import json
 import pathlib
 
 from ebbgate_lab import apiserver, processes, topology
@@ -19,14 +21,15 @@ GRACE_S = 2 * configuration.HEARTBEAT_S
 
 
 class ControlPlane(apiserver.ApiServer):
-    """`host`: its address in the namespace `netns`."""
+    """`host`: its address in the namespace `netns`. `bare`: nothing of Ebbgate's is there yet."""
 
-    def __init__(self, folder: pathlib.Path, *, host: str, netns: str) -> None:
+    def __init__(self, folder: pathlib.Path, *, host: str, netns: str, bare: bool = False) -> None:
         self.authority = authority.Authority(folder / "authority")
         flags = _flags(self.authority, host)
         trusted = self.authority.certificate
+        self._bare = bare
         super().__init__(folder, host=host, ports=PORTS, netns=netns, flags=flags, authority=trusted)
-        self.controllers = [self._controller_manager(), self._scheduler()]
+        self.controllers = [self._controller_manager(), self._scheduler(), self._dns()]
 
     @property
     def servers(self) -> tuple[processes.Process, ...]:
@@ -36,6 +39,10 @@ class ControlPlane(apiserver.ApiServer):
         super().start()
         for controller in self.controllers:
             controller.start()
+
+    def furnish(self) -> None:
+        if not self._bare:
+            super().furnish()
 
     def stop(self) -> None:
         for controller in self.controllers:
@@ -69,6 +76,14 @@ class ControlPlane(apiserver.ApiServer):
             "--node-monitor-period=1s",
             f"--node-monitor-grace-period={GRACE_S}s",
         )
+
+    def _dns(self) -> processes.Process:
+        told = {"host": self.host, "port": self.port, "token": self._tokens["admin"]}
+        (self._folder / "dns.json").write_text(
+            json.dumps(told | {"authority": str(self.authority.certificate)})
+        )
+        command = processes.module("ebbgate_lab.cluster.dns", str(self._folder))
+        return processes.Process("dns", command, log=self._folder / "dns.log", netns=self.netns)
 
     def _scheduler(self) -> processes.Process:
         return self._controller(SCHEDULER)

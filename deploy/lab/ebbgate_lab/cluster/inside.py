@@ -28,7 +28,7 @@ SOCKET_WITHIN_S = 30.0
 
 
 def main() -> None:
-    """`node.json` in the folder that is the only argument says the rest: name, cgroup, image, programs."""
+    """`node.json` in the folder that is the only argument says the rest: name, cgroup, images, programs."""
     folder = pathlib.Path(sys.argv[1])
     told = json.loads((folder / "node.json").read_text())
     cgroups.join(told["cgroup"])
@@ -39,7 +39,8 @@ def main() -> None:
     daemons = Daemons(folder, told["programs"])
     daemons.start("containerd")
     _until_exists(pathlib.Path(told["socket"]))
-    subprocess.run(["ctr", "-n", "k8s.io", "images", "import", told["image"]], check=True)
+    for archive in told["images"]:
+        subprocess.run(["ctr", "-n", "k8s.io", "images", "import", archive], check=True)
     daemons.start("kubelet")
     daemons.start("kube-proxy")
     daemons.keep()

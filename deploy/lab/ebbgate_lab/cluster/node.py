@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ebbgate_lab import apiserver, processes, topology
@@ -12,7 +12,7 @@ NAMESPACES = ("--mount", "--uts", "--ipc", "--pid")
 
 
 class Node:
-    """`folder`: everything that the node writes, over restarts. `image`: the archive of the pods' image."""
+    """`folder`: everything that the node writes, over restarts. `images`: archives to import."""
 
     def __init__(
         self,
@@ -21,14 +21,14 @@ class Node:
         control: controlplane.ControlPlane,
         *,
         prefix: str,
-        image: pathlib.Path,
+        images: Sequence[pathlib.Path],
     ) -> None:
         self.name = host.name
         self.host = host
         self._folder = folder
         self._control = control
         self._cgroup = f"{prefix}{host.name}"
-        self._image = image
+        self._images = images
         # With `unshare` its child, PID 1, is killed, and with that all of the node.
         unshare = ["unshare", *NAMESPACES, "--fork", "--kill-child"]
         command = [*unshare, *processes.module("ebbgate_lab.cluster.inside", str(folder))]
@@ -38,7 +38,7 @@ class Node:
     def start(self) -> None:
         """Returns at once; the Node is Ready later, at its API server."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._write("kubelet.json", configuration.kubelet(self._cgroup, self._files()))
+        self._write("kubelet.json", configuration.kubelet(self._cgroup, self._files(), self._control.host))
         proxy = controlplane.PROXY
         kubeconfig = str(self._control.certified_kubeconfig(proxy))
         self._write("kube-proxy.json", configuration.kube_proxy(self.name, kubeconfig))
@@ -70,7 +70,7 @@ class Node:
         return {
             "name": self.name,
             "cgroup": self._cgroup,
-            "image": str(self._image),
+            "images": [str(archive) for archive in self._images],
             "socket": configuration.CONTAINERD_SOCKET,
             "programs": self._programs(),
         }

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Sequence
 
 from ebbgate_lab import lab, sources, topology, webserver
-from ebbgate_lab.cluster import cgroups, cluster, image
+from ebbgate_lab.cluster import cgroups, cluster, helm, image
 
 HOSTS = (
     *topology.HOSTS,
@@ -19,16 +19,28 @@ PODS_WITHIN = "60s"
 
 
 class Scene(lab.Lab):
-    """Names as those of `lab.Lab`. Its source is the cluster, and starts with it."""
+    """Names as those of `lab.Lab`. Its source is the cluster, and starts with it.
+
+    `images`: archives for its nodes. `bare`: nothing of Ebbgate's, not even the CRD, is on it from the start.
+    """
 
     def __init__(
-        self, *, prefix: str = "ebc-", folder: pathlib.Path | None = None, outlive: bool = False
+        self,
+        *,
+        prefix: str = "ebc-",
+        folder: pathlib.Path | None = None,
+        outlive: bool = False,
+        images: Sequence[pathlib.Path] = (),
+        bare: bool = False,
     ) -> None:
         network = topology.Topology(prefix, HOSTS, (), masquerade=False)
         super().__init__(prefix=prefix, folder=folder, outlive=outlive, network=network)
-        self.cluster = cluster.Cluster(self.folder / "cluster", network)
+        self.cluster = cluster.Cluster(self.folder / "cluster", network, images, bare=bare)
         self.kubectl = self.cluster.kubectl
         self.source = self.cluster
+        self.helm = helm.Helm(
+            self.folder / "cluster" / cluster.CONTROL / "admin.kubeconfig", self.netns("control")
+        )
 
     @property
     def introduction(self) -> str:
