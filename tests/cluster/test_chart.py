@@ -116,7 +116,7 @@ def test_services_understand_what_they_are_told(monkeypatch: pytest.MonkeyPatch)
     assert (programmer.port, programmer.attach, programmer.direct) == (20000, "clsact", "off")
     assert (programmer.resync_s, programmer.proc_sys) == (5.0, pathlib.Path("/host/proc/sys"))
     assert (programmer.node, programmer.pin_path) == ("node.1", pathlib.Path("/sys/fs/bpf/ebbgate/node_1"))
-    assert (watcher.nats, resolver.nats_url, programmer.nats_url) == (url, url, url)
+    assert (watcher.reach.url, resolver.reach.url, programmer.reach.url) == (url, url, url)
 
 
 @pytest.mark.parametrize(("monitored", "bind"), [(False, "127.0.0.1"), (True, "")])

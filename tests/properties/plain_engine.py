@@ -122,7 +122,7 @@ class PlainResolver:
         careful = wanted | resolution.retained
         changes = diff.changes(careful, plan.rows)
         if not known.complete:
-            additions = release.before_synced(changes, plan.rows, known)
+            additions = release.before_synced(changes, plan, known)
             return additions, plan.rows | {change.subject: change.payload for change in additions}
         if not resolution.retained or any(change.scope == subjects.ALL_SCOPE for change in changes):
             return changes, careful
@@ -155,10 +155,11 @@ class PlainResolver:
         }
 
     def _scopes_wanted(self, kept: Mapping[str, bytes]) -> set[str]:
+        if not self._known.complete:
+            return set(self._plan.commits)
         names = [name for name in map(subjects.parse, kept) if name]
         wanted = {subjects.ALL_SCOPE, *map(subjects.node_scope, self._known.nodes)}
-        wanted |= {name.scope for name in names if name.scope}
-        return wanted if self._known.complete else wanted | self._plan.commits.keys()
+        return wanted | {name.scope for name in names if name.scope}
 
     def _changed_verdicts(
         self, resolution: resolve.Resolution, batches: tuple[tuple[Outgoing, ...], ...]

@@ -2,14 +2,15 @@
 
 import msgspec
 
-from ebbgate_bus.contracts import rows, subjects
-from ebbgate_bus.contracts.envelope import Outgoing
+from ebbgate_bus.contracts import codec, rows, subjects
+from ebbgate_bus.contracts.envelope import Outgoing, Stored
 from ebbgate_resolver.core import engine
 from tests.scenarios import safety
 from tests.unit import resolver_objects as objects
 
 GW = objects.node("gw", "10.0.0.1", gw="yes")
 NET = objects.network("gw", "10.0.0.1/24")
+NODES = ("gw", *(f"n{i}" for i in range(50)))
 
 
 def _take(checker: safety.Safety, made: engine.Step, resolver: engine.Resolver) -> None:
@@ -46,8 +47,43 @@ def _phase(message: Outgoing) -> int:
     return 2 if message.payload else 4
 
 
+def test_of_a_first_filling_the_commits_come_when_all_rows_are_there() -> None:
+    """On a bus that lost everything nodes hold what they were told: no Commit may take away what follows."""
+    resolver, checker = _world(1500), safety.Safety()
+    made = resolver.step(1.0)
+    assert len(made.batches) > 1
+    _take(checker, made, resolver)
+    names = [name for message in objects.messages_of(made) if (name := subjects.parse(message.subject))]
+    kinds = [name.kind for name in names if name.kind != "plan.writer"]
+    assert "plan.endpoint" not in kinds[kinds.index("plan.commit") :]
+    assert kinds[kinds.index("plan.commit") :] == ["plan.commit"] * 52  # 51 nodes, and what they share
+    assert resolver.step(2.0).batches == ()
+
+
+def test_a_filling_that_was_interrupted_is_brought_to_its_end() -> None:
+    resolver, checker = _world(1500), safety.Safety()
+    first, *_ = resolver.step(1.0).batches
+    checker.take(first)
+    successor = _world(1500)
+    successor.replace_plan([Stored(m.subject, m.payload, 1) for m in first], 2.0)
+    made = successor.step(2.0)
+    _take(checker, made, successor)
+    assert checker.commits.keys() == {subjects.ALL_SCOPE, *map(subjects.node_scope, NODES)}
+
+
+def _begun(resolver: engine.Resolver, checker: safety.Safety) -> None:
+    """A plan is there, which is empty: its nodes came before all else."""
+    empty = objects.resolver_of(GW, NET)
+    _take(checker, empty.step(0.5), empty)
+    plan = [Stored(subject, payload, 1) for subject, payload in empty.live_rows.items()]
+    plan += [Stored(subjects.commit(s), codec.encode(c), 1) for s, c in checker.commits.items()]
+    plan.append(Stored(subjects.WRITER, codec.encode(rows.Writer(epoch=0, revision=checker.revision)), 1))
+    resolver.replace_plan(plan, 0.5)
+
+
 def test_a_large_revision_is_split_in_safe_batches() -> None:
     resolver, checker = _world(1500), safety.Safety()
+    _begun(resolver, checker)
     made = resolver.step(1.0)
     assert len(made.batches) > 1
     _take(checker, made, resolver)

@@ -215,7 +215,7 @@ class Resolver:
         changed = {s: payload for s, payload in self._difference.changes.items() if s not in refused}
         careful = _Changes(_sorted(changed), frozenset(retained))
         if not self._known.complete:
-            return _Changes(release.before_synced(careful.rows, plan.rows, self._known), careful.kept)
+            return _Changes(release.before_synced(careful.rows, plan, self._known), careful.kept)
         if not retained or any(change.scope == subjects.ALL_SCOPE for change in careful.rows):
             return careful
         named = release.still_named(retained, plan)
@@ -238,14 +238,14 @@ class Resolver:
 
     def _has_commit(self, scope: str, keeping: set[str]) -> bool:
         """`all` has one, every node has one even if it is empty (a programmer may hold rows that are no
-        longer wanted), and vanished nodes that still have rows. Before all is listed none is taken away.
+        longer wanted), and vanished nodes that still have rows. Before all is listed none is taken away, and
+        none comes.
         """
+        if not self._known.complete:
+            return scope in self._plan.commits
         if scope == subjects.ALL_SCOPE or _node_of(scope) in self._known.nodes:
             return True
-        if self._known.complete:
-            return scope in keeping
-        total = self._plan.totals.get(scope)
-        return scope in self._plan.commits or bool(total and total.count)
+        return scope in keeping
 
     def _changed_verdicts(
         self, update: incremental.Update, batches: tuple[tuple[Outgoing, ...], ...], *, everything: bool

@@ -16,12 +16,18 @@ _CLUSTER_KINDS = ("node", "servicecidr")
 
 
 def before_synced(
-    changes: Iterable[diff.Change], plan: Mapping[str, bytes], known: inventory.Inventory
+    changes: Iterable[diff.Change], plan: held.Held, known: inventory.Inventory
 ) -> tuple[diff.Change, ...]:
-    """Of the changes those that only add."""
+    """Of the changes those that only add, to scopes that have a Commit. A scope's first Commit is different:
+    on a bus that lost everything nodes still hold all that they were told, and it would take away from them
+    what isn't listed yet.
+    """
+    if subjects.ALL_SCOPE not in plan.commits:
+        return ()
     endpoints_too = all(kind in known.synced for kind in _CLUSTER_KINDS)
-    added = (change for change in changes if change.payload and change.subject not in plan)
-    return tuple(change for change in added if endpoints_too or not _is_endpoint(change.subject))
+    added = (change for change in changes if change.payload and change.subject not in plan.rows)
+    begun = (change for change in added if not change.scope or change.scope in plan.commits)
+    return tuple(change for change in begun if endpoints_too or not _is_endpoint(change.subject))
 
 
 def _is_endpoint(subject: str) -> bool:

@@ -10,6 +10,9 @@ is there and a path's slot is on its gateway (gateways first on add, sources fir
 | 2 | rows of `all`, added or changed; a set's chunks together | endpoints may name them |
 | 3 | endpoints; egress rows removed | these need the old rows of `all` up to here |
 | 4 | rows of `all` removed | nobody names them any more |
+
+Where PLAN has no Commit of `all` all Commits come last, when every row is there: on a bus that lost
+everything nodes still hold what they were told, and a Commit in between would take away what comes after it.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +24,7 @@ from ebbgate_bus.contracts.envelope import TTL, Outgoing
 from ebbgate_resolver.core.plan import diff, held
 
 _PLAN = f"{subjects.ROOT}.plan"
+_NO_SCOPES: frozenset[str] = frozenset()
 _SETS = f"{subjects.ALL_SCOPE}.set."
 _WRITER_MESSAGES = 1
 _UNIT_MAX = 900
@@ -57,8 +61,13 @@ def batches(
     changes: Iterable[diff.Change], due: Due, plan: held.Held, stamp: Stamp
 ) -> tuple[tuple[Outgoing, ...], ...]:
     press = _Press(plan, stamp)
-    bare = (Unit((3, 1, scope), (), frozenset((scope,))) for scope in due.bare)
-    todo = sorted([*_units(changes), *bare], key=lambda unit: unit.order)
+    units, scopes = list(_units(changes)), set(due.bare)
+    last = 3
+    if subjects.ALL_SCOPE not in plan.commits:
+        scopes.update(*(unit.scopes for unit in units))
+        units, last = [msgspec.structs.replace(unit, scopes=_NO_SCOPES) for unit in units], 5
+    bare = (Unit((last, 1, scope), (), frozenset((scope,))) for scope in scopes)
+    todo = sorted([*units, *bare], key=lambda unit: unit.order)
     made = [press.batch(units, ()) for units in _pack(todo)]
     return (*made, *(press.batch((), part) for part in _parts(due.gone)))
 
