@@ -1,6 +1,7 @@
 """What streams hold of the past: read to the end, once, with the time at which each message was stored."""
 
 import asyncio
+import datetime
 import os
 from collections.abc import Sequence
 
@@ -16,13 +17,17 @@ from ebbgate_bus.runtime import connection
 from ebbgate_cli import live
 
 
-async def read(bus: connection.Bus, stream: Stream, filters: Sequence[str]) -> list[Stored]:
-    """All that `stream` has under `filters` now, oldest first, by its stored name, sequence and time. A
-    stream that doesn't exist has nothing. Raises live.Unreachable.
+async def read(
+    bus: connection.Bus, stream: Stream, filters: Sequence[str], *, since_s: float = 0.0
+) -> list[Stored]:
+    """All that `stream` has under `filters` now, oldest first, by its stored name, sequence and time.
+    `since_s`: nothing older, in seconds since 1970. A stream that doesn't exist has nothing. Raises
+    live.Unreachable.
     """
     config = ConsumerConfig(
         name=f"trace-{os.urandom(6).hex()}",
-        deliver_policy=DeliverPolicy.ALL,
+        deliver_policy=DeliverPolicy.BY_START_TIME,
+        opt_start_time=datetime.datetime.fromtimestamp(since_s, datetime.UTC),
         filter_subjects=list(filters),
         inactive_threshold=30,
     )

@@ -15,6 +15,8 @@ from ebbgate_bus.contracts import codec, envelope, reports, rows, standing, subj
 from ebbgate_bus.contracts.envelope import Stored
 from ebbgate_cli import live
 
+LOOKED_AT = 20
+"""Events, the last first, until one is found from which anything followed."""
 MAX_STEPS = 2000
 """Of one trace: as many nodes as a person may scroll through."""
 
@@ -53,6 +55,14 @@ class _Group(msgspec.Struct):
     messages: list[Stored]
     spans: set[str]
     work: trace.Work
+
+
+def since_s(events: Iterable[Stored], subjects_: Sequence[str]) -> float:
+    """From when on what follows from the last LOOKED_AT `events` is to be read, in seconds since 1970; of
+    those of `subjects_`, if there are any.
+    """
+    times = sorted(_stored_ns(each) for each in events if not subjects_ or each.subject in subjects_)
+    return times[-LOOKED_AT:][0] / 1e9 if times else 0.0
 
 
 def newest(messages: Sequence[Stored], subject: str = "") -> Trace | None:

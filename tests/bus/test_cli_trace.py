@@ -123,4 +123,4 @@ async def test_what_nobody_knows_is_said(server: Any, walk: Walk, what: str, sai
 
 async def test_on_an_empty_bus_nothing_has_happened(server: Any, bus: connection.Bus) -> None:
     found = await told(server)
-    assert (found.exit_code, found.output) == (1, "nothing has happened\n")
+    assert (found.exit_code, found.output) == (1, "nothing has happened lately\n")

@@ -110,6 +110,11 @@ async def test_a_restart_in_an_unchanged_world_writes_nothing_and_says_nothing(
     await start(watcher)
     await judge.say(policy, (ACCEPTED, NOT_FOUND, *GOOD[2:]))
     await until_held(judge, policy, "GatewayFound", "False")
+    # Events follow the status, one by one: a kill among them leaves the rest to be said.
+    reasons = {"NoGateway", "Programmed"}
+    await until(
+        lambda: {each["reason"] for each in judge.events(policy)} == reasons, lambda: judge.events(policy)
+    )
     before, events = judge.get(policy), judge.events(policy)
     watcher.process.kill()
     watcher.process.start()

@@ -10,11 +10,13 @@ import sys
 
 import pytest
 
+from ebbgate_lab import receiver
 from ebbgate_programmer.core import places
 from tests.kernel import rig as rigs
 
 EGRESS_IP = "10.168.60.100"
 NODES = ("node1", "node2")
+CONTROL, HEALTH_PORT = "10.168.60.10", 9882
 PROFILE = rigs.ROOT / "deploy/seccomp-programmer.json"
 CONFINED = (sys.executable, str(rigs.ROOT / "tests/kernel/confined.py"), str(PROFILE), "net_admin,bpf")
 
@@ -48,6 +50,28 @@ async def test_it_brings_up_repairs_and_cleans_under_all_of_it(
         rig.lab.run("node1", *CONFINED, *rig.programmer("node1", "clean"))
         assert places.DEVICE not in rig.lab.run("node1", "ip", "link")
         assert not rig.pins("node1").exists()
+
+
+async def test_it_tells_of_itself_under_all_of_it(rig: rigs.Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Health, metrics and spans: what opens ports, starts threads and reads /proc."""
+    monkeypatch.setenv("EBBGATE_HEALTH_PORT", str(HEALTH_PORT))
+    async with rigs.connected(rig) as (bus, plan):
+        with rig.lab.entered("control"):
+            taking = receiver.Receiver(CONTROL)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", taking.endpoint)
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+        for node in NODES:
+            rig.start(node, under=CONFINED)
+        revision = await plan.scenario()
+        for node in NODES:
+            assert (await rigs.applied(bus, node, revision)).problems == ()
+        metrics = rig.lab.run("node1", "curl", "-s", f"http://127.0.0.1:{HEALTH_PORT}/metrics")
+        assert 'ebbgate_programmer_ready{node="node1"} 1.0' in metrics
+        assert "process_resident_memory_bytes" in metrics
+        async with asyncio.timeout(rigs.DEADLINE_S):
+            while not {"bpf", "nft", "netlink"} <= {span.name for span in taking.spans}:
+                await asyncio.sleep(0.05)
+        taking.stop()
 
 
 def _status(pid: int) -> str:

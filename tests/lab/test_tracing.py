@@ -35,6 +35,7 @@ async def test_traces_are_whole_from_the_object_to_kernels_and_status(scene: lab
             of_pod = await _trace_of_a_pod(scene, bus, watching, taking)
             tree = _told(scene, "table")
             told = json.loads(_told(scene, "json"))
+            repaired = await _trace_of_a_repair(scene, taking)
         except TimeoutError as error:
             pytest.fail(f"{error}\n{scene.log_tail()}")
         finally:
@@ -47,6 +48,8 @@ async def test_traces_are_whole_from_the_object_to_kernels_and_status(scene: lab
         assert least <= _names(of_policy, node), (node, of_policy)
         assert "send ebbgate.v1.status" in _names(of_policy, node)
     assert {"fold", "resolve", "send ebbgate.v1.plan", "send ebbgate.v1.verdict"} <= _names(of_policy)
+    assert (repaired[0].instance, repaired[0].parent) == ("node1", "")
+    assert {"read", "diff", "nft", "read back", "send ebbgate.v1.status"} <= _names(repaired, "node1")
     assert of_pod[0].name == "receive pod"
     assert {"bpf", "nft"} <= _names(of_pod, "node1")
     _judge_what_is_told(told, tree)
@@ -82,6 +85,18 @@ async def _trace_of_a_pod(
         what="the pod covered",
     )
     return await _whole(bus, taking, subjects.fact("pod", "default", pod["metadata"]["name"]))
+
+
+async def _trace_of_a_repair(scene: lab.Lab, taking: receiver.Receiver) -> Spans:
+    """Somebody takes our table away: no event is behind that, and the programmer begins a trace."""
+    deleted = processes.run(scene.netns("node1"), "nft", "delete", "table", "ip", "ebbgate")
+    assert deleted.returncode == 0, deleted.stderr
+    async with asyncio.timeout(20):
+        while True:
+            found = [span for span in taking.spans if span.name == "repair"]
+            if found and "process ebbgate.v1.status" in _names(taking.of(found[0].trace)):
+                return sorted(taking.of(found[0].trace), key=lambda span: span.name != "repair")
+            await asyncio.sleep(0.05)
 
 
 async def _whole(bus: connection.Bus, taking: receiver.Receiver, fact: str, last: str = "") -> Spans:

@@ -93,6 +93,13 @@ def test_what_cannot_be_read_is_named(payload: bytes) -> None:
     assert any(PLANNED.subject in line for line in lines(traces.newest([FACT, bad])))
 
 
+def test_what_follows_is_read_from_the_first_event_that_is_looked_at() -> None:
+    events = [stored(FACT.subject, POLICY, EVENT, None, at) for at in range(100)]
+    assert traces.since_s(events, []) == pytest.approx(SEEN_NS / 1e9 + 0.080, abs=1e-3)
+    assert traces.since_s(events[:3], [FACT.subject]) == pytest.approx(SEEN_NS / 1e9, abs=1e-3)
+    assert traces.since_s(events, ["another"]) == 0.0
+
+
 def test_a_trace_that_leads_back_to_itself_ends() -> None:
     loop = stored(PLANNED.subject, COMMIT, PLAN, work(PLAN, 3), 9)
     back = stored(subjects.status("n1"), reports.Applied(node="n1"), EVENT, work(EVENT, 4), 10)

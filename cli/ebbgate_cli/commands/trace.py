@@ -1,5 +1,6 @@
 """`ebbgate trace`: the last change of a policy or pod, followed from its object to every kernel."""
 
+import time
 from typing import Annotated
 
 import typer
@@ -13,6 +14,10 @@ from ebbgate_cli.commands import options
 
 WIDTH = 400
 """Of lines that go into a file: nothing is cut there."""
+RECENTLY_S = 600.0
+"""Without an argument the last event is looked for so far back."""
+SLACK_S = 1.0
+"""A journal may have a copy later than what follows from it, and clocks differ."""
 _COMMITS = ("plan.all.commit", "plan.node.*.commit")
 
 
@@ -22,7 +27,7 @@ def command(
         typer.Argument(
             metavar="[POLICY|POD]",
             help="A policy's name, or a pod as NAMESPACE/NAME (or NAME, of the namespace default). "
-            "Without one: whatever changed last.",
+            "Without one: whatever changed last, in the last ten minutes.",
         ),
     ] = "",
     form: options.OutputForm = output.Form.TABLE,
@@ -45,7 +50,7 @@ def command(
         raise options.fail(error) from error
     if found is None:
         output.complain(
-            [f"nothing is known of {what}: is that its name?" if what else "nothing has happened"]
+            [f"nothing is known of {what}: is that its name?" if what else "nothing has happened lately"]
         )
         raise typer.Exit(1)
     if form.is_data:
@@ -74,11 +79,25 @@ async def _find(bus: connection.Bus, candidates: list[str]) -> traces.Trace | No
 
 
 async def _messages(bus: connection.Bus, candidates: list[str]) -> list[Stored]:
-    """What happened lately, and of what is older what is still there."""
-    said = ("fact.>", *_COMMITS, "status.>", "verdict.>")
-    # The state first: of a message that is in both, the journal's time is that of its copy.
-    journal = await recordings.read(bus, streams.JOURNAL, [f"{subjects.LIVE}.{each}" for each in said])
-    facts = await recordings.read(bus, streams.FACT, candidates) if candidates else []
-    plan = await recordings.read(bus, streams.PLAN, [f"{subjects.ROOT}.{each}" for each in _COMMITS])
+    """Events first, then what may follow from the last of them: of what happened lately all of it, and of
+    what is older what is still there.
+    """
+    events = await _events(bus, candidates)
+    since_s = max(0.0, traces.since_s(events, candidates) - SLACK_S)
+    live_ = [f"{subjects.LIVE}.{each}" for each in (*_COMMITS, "status.>", "verdict.>")]
+    journal = await recordings.read(bus, streams.JOURNAL, live_, since_s=since_s)
+    commits = [f"{subjects.ROOT}.{each}" for each in _COMMITS]
+    plan = await recordings.read(bus, streams.PLAN, commits, since_s=since_s)
     status = [f"{subjects.ROOT}.{kind}.>" for kind in ("status", "verdict")]
-    return [*facts, *plan, *await recordings.read(bus, streams.STATUS, status), *journal]
+    reports = await recordings.read(bus, streams.STATUS, status, since_s=since_s)
+    # The state first: of a message that is in both, the journal's time is that of its copy.
+    return [*events, *plan, *reports, *journal]
+
+
+async def _events(bus: connection.Bus, candidates: list[str]) -> list[Stored]:
+    """Facts that may be meant. Where any may be, only lately: a large cluster has hundreds of thousands."""
+    if not candidates:
+        recently_s = time.time() - RECENTLY_S
+        return await recordings.read(bus, streams.JOURNAL, [f"{subjects.LIVE}.fact.>"], since_s=recently_s)
+    journal = await recordings.read(bus, streams.JOURNAL, list(map(subjects.live, candidates)))
+    return [*await recordings.read(bus, streams.FACT, candidates), *journal]
