@@ -116,7 +116,7 @@ def _add_credentials(parser: argparse.ArgumentParser, env: Mapping[str, str]) ->
     parser.add_argument(
         "--rotate-usher",
         action="store_true",
-        help="make the usher's keys anew: ushers and servers must be restarted at once, and nobody new gets in "
+        help="make the usher's keys anew: restart ushers and servers at once, as nobody new gets in "
         "until they are",
     )
     parser.add_argument(
