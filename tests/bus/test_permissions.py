@@ -346,9 +346,9 @@ async def test_a_node_works_on_three_servers_while_their_leader_is_killed(tmp_pa
         for each, seed in seeds.items():
             path = tmp_path / f"{each.role}.nk"
             path.write_text(seed)
-            reach = access.Access(url=servers.url, nkey=path, replicas=cluster.SERVERS)
+            reach = access.Access(url=servers.url, nkey=path)
             buses[each] = await connection.connect(reach, name=each.role, principal=each)
-        await asyncio.wait_for(jetstream.ensure_streams(buses[RESOLVER]), 60)
+        await asyncio.wait_for(jetstream.ensure_streams(buses[RESOLVER], replicas=cluster.SERVERS), 60)
         resolver, node = [publisher.Publisher(buses[each]) for each in (RESOLVER, NODE1)]
         await resolver.start()
         await node.start()

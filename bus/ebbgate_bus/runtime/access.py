@@ -32,14 +32,13 @@ class Unusable(nats.errors.Error):
 class Access(msgspec.Struct, frozen=True, kw_only=True):
     """`url`: servers, comma-separated. The others are files, each of them optional; of `nkey` and `token` at
     most one. Who presents one gets the grant of its role, in an account of its role; who presents none speaks
-    to a bus of one account. `replicas`: of each stream, for whoever makes them.
+    to a bus of one account.
     """
 
     url: str = URL
     ca: pathlib.Path | None = None
     nkey: pathlib.Path | None = None
     token: pathlib.Path | None = None
-    replicas: int = 1
 
     @property
     def confined(self) -> bool:
@@ -71,28 +70,11 @@ def add_options(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None
         )
 
 
-def add_replicas(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
-    """For who makes the streams."""
-    parser.add_argument(
-        "--nats-replicas",
-        type=int,
-        choices=(1, 3, 5),
-        default=env.get("EBBGATE_NATS_REPLICAS", "1"),
-        help="copies of each stream, on as many servers of a cluster (EBBGATE_NATS_REPLICAS; default: 1)",
-    )
-
-
 def chosen(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Access:
     """Ends the process with a message if they contradict each other."""
     if given.nats_nkey and given.nats_token:
         parser.error("--nats-nkey and --nats-token: one is who you are, and there can't be two")
-    return Access(
-        url=given.nats,
-        ca=given.nats_ca,
-        nkey=given.nats_nkey,
-        token=given.nats_token,
-        replicas=getattr(given, "nats_replicas", 1),
-    )
+    return Access(url=given.nats, ca=given.nats_ca, nkey=given.nats_nkey, token=given.nats_token)
 
 
 def read_key(path: pathlib.Path) -> keys.Key:

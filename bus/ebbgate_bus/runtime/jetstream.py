@@ -43,13 +43,11 @@ async def request(bus: connection.Bus, operation: str, body: object) -> dict[str
     return answer
 
 
-async def ensure_streams(bus: connection.Bus, *, replicas: int = 0) -> None:
+async def ensure_streams(bus: connection.Bus, *, replicas: int = 1) -> None:
     """Create or update the streams, now and after each reconnect (the server may have lost them).
-    `replicas` 0: as many as the bus was told.
 
     Waits while JetStream isn't ready. Raises ServerTooOld.
     """
-    replicas = replicas or bus.reach.replicas
     await _ensure_all(bus, replicas)
     tasks: set[asyncio.Task[None]] = set()
 

@@ -30,7 +30,6 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         description="Reads facts from the bus, decides, and publishes each node's desired state.",
     )
     access.add_options(parser, environment)
-    access.add_replicas(parser, environment)
     parser.add_argument(
         "--name",
         default=environment.get("EBBGATE_NAME", socket.gethostname()),

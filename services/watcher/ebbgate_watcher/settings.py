@@ -58,7 +58,6 @@ def parse_settings(arguments: Sequence[str] | None = None, env: Mapping[str, str
 def _parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ebbgate-watcher", description="Says what Kubernetes says.")
     access.add_options(parser, env)
-    access.add_replicas(parser, env)
     parser.add_argument(
         "--source",
         choices=("directory", "kubernetes"),
