@@ -10,6 +10,8 @@ import pytest
 from ebbgate_bus.runtime import connection, jetstream
 from ebbgate_lab import processes
 
+from . import cluster
+
 
 class Server:
     """A nats-server that keeps its port and its store over restarts."""
@@ -28,13 +30,35 @@ class Server:
     def kill(self) -> None:
         self.process.kill()
 
+    def stop(self) -> None:
+        self.kill()
+
+
+@pytest.fixture(scope="session")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[cluster.Cluster]:
+    """It takes seconds until three servers agree on who leads: once for all tests, each with new streams."""
+    three = cluster.Cluster(tmp_path_factory.mktemp("three"))
+    try:
+        three.start()
+        yield three
+    finally:
+        three.stop()
+
 
 @pytest.fixture
-def server(tmp_path: pathlib.Path) -> Iterator[Server]:
+def server(tmp_path: pathlib.Path, request: pytest.FixtureRequest) -> Iterator[Server | cluster.Cluster]:
+    """One, or a cluster of three for tests that are `on_both`."""
+    if getattr(request, "param", 1) > 1:
+        three: cluster.Cluster = request.getfixturevalue("three")
+        three.start()
+        yield three
+        return
     server = Server(tmp_path)
-    server.start()
-    yield server
-    server.kill()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 async def _until_journal_listens(bus: connection.Bus) -> None:
@@ -48,10 +72,14 @@ async def _until_journal_listens(bus: connection.Bus) -> None:
 
 
 @pytest.fixture
-async def bus(server: Server) -> AsyncIterator[connection.Bus]:
+async def bus(server: Server | cluster.Cluster) -> AsyncIterator[connection.Bus]:
     """A connection, with the streams in place."""
     bus = await connection.connect(server.url, name="test")
-    await jetstream.ensure_streams(bus)
+    replicas = 1
+    if isinstance(server, cluster.Cluster):
+        replicas = cluster.SERVERS
+        await cluster.remove_streams(bus)
+    await jetstream.ensure_streams(bus, replicas=replicas)
     await _until_journal_listens(bus)
     yield bus
     await bus.close()

@@ -11,6 +11,8 @@ from ebbgate_bus.contracts.envelope import Outgoing
 from ebbgate_bus.runtime import connection, follower, jetstream, publisher, revision, tracing
 
 PLAN = [f"{subjects.ROOT}.plan.>"]
+on_both = pytest.mark.parametrize("server", [1, 3], indirect=True, ids=["one", "three"])
+"""On one server, and on a cluster of three of which the leader is killed where the test kills the server."""
 
 
 def peer(number: int, address: str = "10.0.0.1") -> Outgoing:
@@ -24,6 +26,7 @@ async def started(bus: connection.Bus) -> publisher.Publisher:
     return pub
 
 
+@on_both
 async def test_what_was_published_is_read_back_in_order(bus: connection.Bus) -> None:
     pub = await started(bus)
     sent = [peer(number) for number in range(3000)]
@@ -37,6 +40,7 @@ async def test_reading_an_empty_stream_ends_at_once(bus: connection.Bus) -> None
     assert await follower.read(bus, streams.PLAN, PLAN) == []
 
 
+@on_both
 async def test_a_refused_message_is_named_and_the_others_are_stored(bus: connection.Bus) -> None:
     pub = await started(bus)
     bad = Outgoing(subjects.peer("bad"), b"{}", {"Nats-TTL": "nonsense"})
@@ -46,6 +50,7 @@ async def test_a_refused_message_is_named_and_the_others_are_stored(bus: connect
     assert len(await follower.read(bus, streams.PLAN, PLAN)) == 2
 
 
+@on_both
 async def test_no_acknowledged_message_is_lost_when_the_server_is_killed_while_publishing(
     bus: connection.Bus, server: Any
 ) -> None:
@@ -71,6 +76,7 @@ async def test_no_acknowledged_message_is_lost_when_the_server_is_killed_while_p
     assert all(stored[message.subject] == message.payload for message in acknowledged)
 
 
+@on_both
 async def test_of_two_racing_writers_one_wins_each_round_and_nothing_is_mixed(
     bus: connection.Bus, server: Any
 ) -> None:
@@ -103,6 +109,7 @@ async def test_a_batch_above_the_limit_is_refused_before_anything_is_sent(bus: c
     assert await follower.read(bus, streams.PLAN, PLAN) == []
 
 
+@on_both
 async def test_a_follower_that_joins_under_churn_ends_with_what_the_stream_holds(bus: connection.Bus) -> None:
     pub = await started(bus)
     await pub.publish([peer(number) for number in range(500)])
@@ -140,6 +147,7 @@ async def test_a_follower_replaces_all_it_had_after_the_server_came_back(
         assert len(again.messages) == 2
 
 
+@on_both
 async def test_a_refused_batch_is_never_seen_live(bus: connection.Bus) -> None:
     async with contextlib.aclosing(follower.Follower(bus, streams.PLAN, PLAN).batches()) as batches:
         assert (await anext(batches)).messages == ()
@@ -174,6 +182,7 @@ async def test_connecting_waits_for_a_server_that_starts_later(server: Any) -> N
     await bus.close()
 
 
+@on_both
 async def test_a_batch_whose_answer_was_lost_with_the_connection_is_not_waited_for(
     bus: connection.Bus, server: Any
 ) -> None:
@@ -184,3 +193,23 @@ async def test_a_batch_whose_answer_was_lost_with_the_connection_is_not_waited_f
     async with asyncio.timeout(revision.ACK_TIMEOUT_S / 2):
         with pytest.raises(revision.Unanswered):
             await publishing
+
+
+@pytest.mark.parametrize("server", [3], indirect=True, ids=["three"])
+async def test_what_was_acknowledged_is_read_from_any_server_at_once(
+    bus: connection.Bus, server: Any
+) -> None:
+    """A replica may be behind: who reads there and then listens live would never hear of what it lacked."""
+    pub = await started(bus)
+    buses = [await connection.connect(url, name="test") for url in server.url.split(",")]
+    for round_ in range(60):
+        crowd = [peer(1000 + number, f"10.9.{round_}.{number}") for number in range(200)]
+        noise = asyncio.create_task(pub.publish(crowd))
+        writer = await started(buses[round_ % 3])
+        await writer.publish([peer(round_)])
+        reader = follower.Follower(buses[(round_ + 1) % 3], streams.PLAN, [subjects.peer(f"node-{round_}")])
+        async with contextlib.aclosing(reader.batches()) as batches:
+            assert len((await anext(batches)).messages) == 1
+        await noise
+    for each in buses:
+        await each.close()

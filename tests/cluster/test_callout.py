@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import pathlib
+import sys
 import time
 from collections.abc import AsyncIterator
 
@@ -12,9 +13,10 @@ from ebbgate_bus.contracts import codec, reports, streams, subjects
 from ebbgate_bus.contracts.envelope import Outgoing
 from ebbgate_bus.contracts.permissions import Principal, Role
 from ebbgate_bus.runtime import access, connection, follower, jetstream, publisher
-from ebbgate_lab import apiserver
+from ebbgate_lab import apiserver, processes
+from ebbgate_usher.io import making, stores
 
-from .callout import Hall
+from .callout import NAMESPACE, Hall
 from .conftest import WITHIN_S, events, until_logged
 
 WATCHER, RESOLVER, READER = (Principal(role) for role in (Role.WATCHER, Role.RESOLVER, Role.READER))
@@ -157,3 +159,79 @@ async def test_a_second_usher_answers_when_the_first_is_gone(hall: Hall) -> None
     bus = await asyncio.wait_for(hall.connect(hall.token("ebbgate-reader"), READER), WITHIN_S)
     await bus.close()
     assert events(second, "connection.accepted")
+
+
+async def _credentials(hall: Hall, *arguments: str) -> tuple[int, str]:
+    """As the ServiceAccount that deploy/ has for it."""
+    token = hall.write("credentials.token", hall.token("ebbgate-credentials", audience=""))
+    api = ("--api-url", hall.api.url, "--api-token", str(token), "--api-ca", str(hall.api.signed_by))
+    command = [sys.executable, "-m", "ebbgate_usher", "credentials", "--names", "localhost", *api, *arguments]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, errors = await asyncio.wait_for(process.communicate(), WITHIN_S)
+    return process.returncode or 0, (out + errors).decode()
+
+
+def _secrets(hall: Hall) -> dict[str, set[str]]:
+    found = hall.api.client.call("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets")["items"]
+    return {each["metadata"]["name"]: set(each["data"]) for each in found}
+
+
+async def test_credentials_are_made_into_secrets_rotated_and_left_alone(hall: Hall) -> None:
+    for name in _secrets(hall):
+        hall.api.client.call("DELETE", f"/api/v1/namespaces/{NAMESPACE}/secrets/{name}")
+    assert (await _credentials(hall, "--namespace", NAMESPACE))[0] == 0
+    made = _secrets(hall)
+    authority = made.pop("ebbgate-nats-authority")
+    assert made == {
+        "ebbgate-nats-ca": {"ca.crt"},
+        "ebbgate-nats-server": {"ca.crt", "tls.crt", "tls.key", "accounts.conf"},
+        "ebbgate-nats-usher": {"issuer.nk", "usher.nk"},
+    }
+    assert await _credentials(hall, "--namespace", NAMESPACE) == (0, "nothing is due\n")
+    assert (await _credentials(hall, "--namespace", NAMESPACE, "--rotate"))[0] == 0
+    assert len(_secrets(hall)["ebbgate-nats-authority"]) == len(authority) + 2
+    assert (await _credentials(hall, "--namespace", NAMESPACE, "--settle", "0"))[0] == 0
+    assert (await _credentials(hall, "--namespace", NAMESPACE, "--settle", "0"))[0] == 0
+    assert len(_secrets(hall)["ebbgate-nats-authority"]) == len(authority)
+
+
+async def test_what_it_may_not_write_is_said(hall: Hall) -> None:
+    code, said = await _credentials(hall, "--namespace", "default")
+    assert code == 1
+    assert "credentials can't be made" in said
+    assert "403" in said
+
+
+async def test_the_server_is_told_when_its_files_change(hall: Hall) -> None:
+    assert hall.server is not None
+    pid_file, log = hall.write("nats.pid", str(hall.server.pid)), hall.folder / "reload.log"
+    files = [str(hall.folder / "server" / name) for name in ("tls.crt", "accounts.conf")]
+    command = [sys.executable, "-m", "ebbgate_usher", "reload", "--pid-file", str(pid_file), *files]
+    process = processes.Process("reload", command, log=log)
+    process.start()
+    try:
+        await until_logged(process, "server.reloaded")
+        wish = making.Wish(names=("localhost",), callout=True, rotate=True)
+        await making.make(stores.Folder(hall.folder), wish, time.time())
+        await until_logged(process, "server.reloaded", 2)
+        async with asyncio.timeout(WITHIN_S):
+            while hall.server.log.read_text().count("Reloaded server configuration") < 2:
+                await asyncio.sleep(0.05)
+    finally:
+        process.kill()
+    assert "not supported" not in hall.server.log.read_text()
+    bus = await asyncio.wait_for(hall.connect(hall.token("ebbgate-reader"), READER), WITHIN_S)
+    await bus.close()
+
+
+async def test_the_usher_s_own_keys_are_replaced_with_restarts(hall: Hall) -> None:
+    assert hall.server is not None
+    wish = making.Wish(names=("localhost",), callout=True, rotate_usher=True)
+    assert "wrote usher" in await making.make(stores.Folder(hall.folder), wish, time.time())
+    for process in (hall.ushers[0], hall.server):
+        process.kill()
+        process.start()
+    bus = await asyncio.wait_for(hall.connect(hall.token("ebbgate-reader"), READER), WITHIN_S)
+    await bus.close()

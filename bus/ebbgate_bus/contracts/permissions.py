@@ -71,6 +71,7 @@ def _programmer(node: str) -> Grant:
         f"{subjects.ALL_SCOPE}.peer.>": f"{name}-peer",
         f"{subjects.node_scope(node)}.>": f"{name}-own",
     }
+    scopes = (subjects.ALL_SCOPE, subjects.node_scope(node))
     live = [f"{subjects.ALL_SCOPE}.>", f"{subjects.node_scope(node)}.>", *own.values()]
     return Grant(
         account=NODES,
@@ -85,6 +86,7 @@ def _programmer(node: str) -> Grant:
             *(f"{FOREIGN_API}.CONSUMER.DELETE.PLAN.{each}" for each in consumers.values()),
             *(f"$JS.FC.PLAN.{each}.>" for each in consumers.values()),
             *(f"{FOREIGN_API}.DIRECT.GET.{stream}.{subject}" for stream, subject in own.items()),
+            *(f"{FOREIGN_API}.DIRECT.GET.PLAN.{subjects.commit(scope)}" for scope in scopes),
         ),
         subscribe=(f"_INBOX.node.{name}.>", *map(subjects.live, live)),
         consumers=consumers,
@@ -99,7 +101,7 @@ def _reader() -> Grant:
         inbox="_INBOX.reader",
         api=FOREIGN_API,
         publish=(
-            *(f"{FOREIGN_API}.STREAM.INFO.{name}" for name in names),
+            *(f"{FOREIGN_API}.STREAM.{verb}.{name}" for name in names for verb in ("INFO", "MSG.GET")),
             *(f"{FOREIGN_API}.CONSUMER.CREATE.{name}.>" for name in names),
             *(f"$JS.FC.{name}.>" for name in names),
         ),
@@ -161,6 +163,7 @@ def _reads(*several: streams.Stream) -> tuple[str, ...]:
         subject
         for each in several
         for subject in (
+            f"{API}.STREAM.MSG.GET.{each.name}",
             f"{API}.CONSUMER.CREATE.{each.name}.>",
             f"{API}.CONSUMER.DELETE.{each.name}.*",
             f"$JS.FC.{each.name}.>",
@@ -219,12 +222,14 @@ FLOWS = (
     *_asked(NODES, f"{API}.CONSUMER.CREATE.PLAN.*.{_ROOT}.plan.>", f"{API}.CONSUMER.DELETE.PLAN.*"),
     *_asked(NODES, "$JS.FC.PLAN.>", f"{API}.DIRECT.GET.STATUS.{_ROOT}.status.*"),
     *_asked(NODES, f"{API}.DIRECT.GET.FACT.{_NODE_NETWORK}.*"),
+    *_asked(NODES, *(f"{API}.DIRECT.GET.PLAN.{_ROOT}.plan.{scope}.commit" for scope in ("all", "node.*"))),
     *_flows(CORE, READERS, f"{_LIVE}.>", "_INBOX.reader.>"),
     *_flows(CORE, READERS, *(f"{_ROOT}.beat.{service}.*" for service in ("watcher", "resolver"))),
     # What isn't stored readers hear from the nodes themselves: what is asked of CORE isn't heard in a third.
     *_flows(NODES, READERS, f"{_ROOT}.drop.*", f"{_ROOT}.beat.programmer.*"),
     *_asked(READERS, *(f"{API}.CONSUMER.CREATE.{stream.name}.>" for stream in streams.STREAMS)),
     *_asked(READERS, *(f"{API}.STREAM.INFO.{stream.name}" for stream in streams.STREAMS)),
+    *_asked(READERS, *(f"{API}.STREAM.MSG.GET.{stream.name}" for stream in streams.STREAMS)),
     *_asked(READERS, *(f"$JS.FC.{stream.name}.>" for stream in streams.STREAMS)),
 )
 """All of them. Between accounts nothing else is heard or asked."""

@@ -64,6 +64,11 @@ class Bus(Client):
             self._transport.close()  # type: ignore[no-untyped-call]
 
     @property
+    def clustered(self) -> bool:
+        """Is it one of several servers, whose replicas may be behind each other?"""
+        return bool(self._server_info.get("cluster"))
+
+    @property
     def api(self) -> str:
         """Prefix of JetStream's API."""
         return self.grant.api if self.grant else permissions.API

@@ -6,6 +6,7 @@ one worker thread; reports go out on their own, so that a bus that is away never
 
 import asyncio
 import concurrent.futures
+import contextlib
 import functools
 import logging
 import random
@@ -33,6 +34,8 @@ RETRY_S = 0.1
 """After a pass that couldn't do all; each further one waits twice as long, up to the usual pause."""
 QUIET_S = 2.0
 """A scope that disagrees with its Commit for so long, with nothing coming, is read anew."""
+CHECK_S = 60.0
+"""How often a node of a cluster of servers asks for its Commits, though nothing hints at one it lacks."""
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +52,7 @@ class Programmer:
         self._worker = concurrent.futures.ThreadPoolExecutor(1, "kernel")
         self._hints = hints.Hints(self._hinted)
         self._wake = asyncio.Event()
+        self._unsure = asyncio.Event()
         self._fresh = True
         self._next_hint = 0.0
         self._pause_s = chosen.resync_s
@@ -73,6 +77,7 @@ class Programmer:
             await self._reports.recall()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._follow())
+                tasks.create_task(self._check_for_ever())
                 tasks.create_task(self._pass_for_ever(passes))
                 tasks.create_task(self._reports.publish_for_ever())
                 for stream, subject in self._reports.subjects:
@@ -94,9 +99,29 @@ class Programmer:
             self._shared = scopes.fold(self._shared, shared, replaced=batch.replaced)
             self._own = scopes.fold(self._own, own, replaced=batch.replaced)
             # Until the next one comes their messages would be kept.
+            if batch.replaced:
+                self._unsure.set()
             del batch, shared, own
             self._mind_quiet()
             self._wake.set()
+
+    async def _check_for_ever(self) -> None:
+        """Were we given all there was? What a replica that was behind kept from us, or a leader that died
+        before it said it, whole revisions, looks right by itself and wouldn't come any more.
+        """
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CHECK_S):
+                    await self._unsure.wait()
+            self._unsure.clear()
+            if not self._bus.clustered:
+                continue
+            await asyncio.sleep(QUIET_S * (1 + random.random()))
+            commits = [subjects.commit(scope.name) for scope in (self._shared, self._own)]
+            stored = await follower.read(self._bus, streams.PLAN, commits)
+            known = max(self._shared.sequence, self._own.sequence)
+            if any(message.sequence > known for message in stored):
+                self._read_anew()
 
     def _mind_quiet(self) -> None:
         """Starts or stops the wait after which rows that disagree with their Commit are read anew."""

@@ -66,6 +66,7 @@ async def _credentials(chosen: settings.Settings) -> int:
         callout=chosen.nodes is None,
         nodes=chosen.nodes or (),
         rotate=chosen.rotate,
+        rotate_usher=chosen.rotate_usher,
         settle_s=chosen.settle_s,
     )
     server: api.Api | None = None

@@ -33,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str = ""
     nodes: tuple[str, ...] | None = None
     rotate: bool = False
+    rotate_usher: bool = False
     settle_s: float = renewal.SETTLE_S
     pid_file: pathlib.Path = pathlib.Path()
     files: tuple[pathlib.Path, ...] = ()
@@ -108,7 +109,15 @@ def _add_credentials(parser: argparse.ArgumentParser, env: Mapping[str, str]) ->
         help="all nodes there are, each with a key; left out: nodes show tokens, and a callout is asked",
     )
     parser.add_argument(
-        "--rotate", action="store_true", help="make everything anew; what was stays valid until a later run"
+        "--rotate",
+        action="store_true",
+        help="make certificates and users' keys anew; what was stays valid until a later run",
+    )
+    parser.add_argument(
+        "--rotate-usher",
+        action="store_true",
+        help="make the usher's keys anew: restart ushers and servers at once, as nobody new gets in "
+        "until they are",
     )
     parser.add_argument(
         "--settle",
@@ -155,6 +164,7 @@ def _credentials(parser: argparse.ArgumentParser, given: argparse.Namespace) -> 
         namespace=given.namespace or "",
         nodes=nodes,
         rotate=given.rotate,
+        rotate_usher=given.rotate_usher,
         settle_s=given.settle,
         api=(given.api_url, given.api_token, given.api_ca),
     )

@@ -32,6 +32,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     callout: bool
     nodes: tuple[str, ...] = ()
     rotate: bool = False
+    rotate_usher: bool = False
     settle_s: float = renewal.SETTLE_S
 
 
@@ -107,10 +108,10 @@ class _Keys(msgspec.Struct):
     known: Known
     done: list[str]
 
-    def seed(self, name: str) -> bytes:
+    def seed(self, name: str, *, rotate: bool) -> bytes:
         """The seed that `name` is to have."""
         seed = self.held.get(f"{name}.nk", b"")
-        if not seed or self.wish.rotate:
+        if not seed or rotate:
             seed = keys.make(nkeys.Kind.USER).encode()
             self.done.append(f"made a key for {name}")
         public = keys.Key(seed.decode()).public
@@ -122,9 +123,15 @@ class _Keys(msgspec.Struct):
 
 
 def _callout(made: _Keys) -> tuple[dict[str, bytes], str]:
-    """The issuer stays: servers know one only, so another one would cut everybody off for a moment."""
-    issuer = made.held.get("issuer.nk") or keys.make(nkeys.Kind.ACCOUNT).encode()
-    files = {"issuer.nk": issuer, f"{USHER}.nk": made.seed(USHER)}
+    """Its keys change only when they are asked to: nats-server can't reload what it knows of a callout, and
+    would with that refuse to reload anything, certificates too. It must be restarted then.
+    """
+    rotate = made.wish.rotate_usher
+    issuer = made.held.get("issuer.nk", b"")
+    if not issuer or rotate:
+        issuer = keys.make(nkeys.Kind.ACCOUNT).encode()
+    files = {"issuer.nk": issuer, f"{USHER}.nk": made.seed(USHER, rotate=rotate)}
+    made.known[USHER] = made.known[USHER][:1]
     public = [each.public for each in made.known[USHER]]
     return files, accounts.with_callout(keys.Key(issuer.decode()).public, public)
 
@@ -133,7 +140,9 @@ def _users(made: _Keys) -> tuple[dict[str, bytes], str]:
     """Who isn't wished for any more loses its key."""
     others = [Principal(role) for role in (Role.WATCHER, Role.RESOLVER, Role.READER)]
     principals = [*others, *(Principal(Role.PROGRAMMER, node) for node in made.wish.nodes)]
-    files = {f"{file_name(each)}.nk": made.seed(file_name(each)) for each in principals}
+    files = {
+        f"{file_name(each)}.nk": made.seed(file_name(each), rotate=made.wish.rotate) for each in principals
+    }
     for name in made.known.keys() - {file_name(each) for each in principals}:
         del made.known[name]
     public = {each: [key.public for key in made.known[file_name(each)]] for each in principals}
