@@ -16,6 +16,7 @@ from ebbgate_bus.contracts.envelope import Stored
 from ebbgate_bus.contracts.permissions import Principal, Role
 from ebbgate_bus.contracts.streams import Stream
 from ebbgate_bus.runtime import access, connection, follower
+from ebbgate_cli import ways
 
 T = TypeVar("T")
 CONNECT_TIMEOUT_S = 3.0
@@ -32,7 +33,11 @@ class Unreachable(Exception):
 def run(reach: access.Access, work: Callable[[connection.Bus], Coroutine[Any, Any, T]]) -> T:
     """The result of `work` with a connection. Raises Unreachable."""
     logging.getLogger("ebbgate_bus").setLevel(logging.CRITICAL)  # a person reads the error, not the log
-    return asyncio.run(_connected(reach, work))
+    try:
+        with ways.opened(reach) as found:
+            return asyncio.run(_connected(found, work))
+    except ways.NoWay as error:
+        raise Unreachable(str(error)) from error
 
 
 async def _connected(reach: access.Access, work: Callable[[connection.Bus], Awaitable[T]]) -> T:
@@ -46,7 +51,7 @@ async def _connected(reach: access.Access, work: Callable[[connection.Bus], Awai
         raise Unreachable(
             f"no answer from NATS at {reach.shown}{_because(troubles)}: is it the right address "
             "(--nats, EBBGATE_NATS_URL), and can it be reached from here? "
-            "In a cluster: kubectl port-forward service/ebbgate-nats 4222"
+            "In a cluster: --nats kubectl: goes by a port that kubectl forwards"
         ) from error
     try:
         return await work(bus)

@@ -30,15 +30,16 @@ class Unusable(nats.errors.Error):
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):
-    """`url`: servers, comma-separated. The others are files, each of them optional; of `nkey` and `token` at
-    most one. Who presents one gets the grant of its role, in an account of its role; who presents none speaks
-    to a bus of one account.
+    """`url`: servers, comma-separated. `server_name`: what their certificates are for, if not that address.
+    The others are files, each of them optional; of `nkey` and `token` at most one. Who presents one gets the
+    grant of its role, in an account of its role; who presents none speaks to a bus of one account.
     """
 
     url: str = URL
     ca: pathlib.Path | None = None
     nkey: pathlib.Path | None = None
     token: pathlib.Path | None = None
+    server_name: str = ""
 
     @property
     def confined(self) -> bool:

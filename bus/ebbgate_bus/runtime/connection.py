@@ -114,6 +114,8 @@ async def connect(
     bus = Bus(reach, reach.grant(principal) if principal else None)
     if bus.grant:
         options = {"inbox_prefix": bus.grant.inbox} | options
+    if reach.server_name and reach.ca:
+        options = {"tls_hostname": reach.server_name} | options
     try:
         await bus.connect(
             servers=reach.url.split(","),

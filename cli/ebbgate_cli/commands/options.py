@@ -13,7 +13,11 @@ from ebbgate_cli import live, output, scene
 Url = Annotated[
     str,
     typer.Option(
-        "--nats", metavar="URL", envvar="EBBGATE_NATS_URL", help="NATS servers, separated by commas."
+        "--nats",
+        metavar="URL",
+        envvar="EBBGATE_NATS_URL",
+        help="NATS servers, separated by commas; or kubectl:[NAMESPACE], by a port that kubectl forwards; or "
+        "context:[NAME] of the nats tool.",
     ),
 ]
 OutputForm = Annotated[output.Form, typer.Option("-o", "--output", help="Form of the answer.")]

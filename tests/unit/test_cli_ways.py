@@ -1,0 +1,75 @@
+"""Where `--nats` leads: contexts of the plain nats tool, and kubectl where there is none."""
+
+import json
+import pathlib
+
+import pytest
+
+from ebbgate_bus.runtime import access
+from ebbgate_cli import ways
+
+
+@pytest.fixture
+def contexts(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    folder = tmp_path / "nats"
+    (folder / "context").mkdir(parents=True)
+    (folder / "context.txt").write_text("prod\n")
+    said = {"description": "", "url": "tls://bus:4222", "nkey": "/k", "ca": "/c", "user": "", "creds": ""}
+    (folder / "context/prod.json").write_text(json.dumps(said))
+    return folder / "context"
+
+
+def reach(url: str, **others: pathlib.Path) -> access.Access:
+    with ways.opened(access.Access(url=url, **others)) as found:
+        return found
+
+
+def test_an_address_is_an_address() -> None:
+    assert reach("nats://a:1,nats://b:1").url == "nats://a:1,nats://b:1"
+
+
+@pytest.mark.parametrize("url", ["context:prod", "context:"], ids=["named", "selected"])
+def test_a_context_says_where_and_who(contexts: pathlib.Path, url: str) -> None:
+    found = reach(url)
+    assert (found.url, found.nkey, found.ca) == ("tls://bus:4222", pathlib.Path("/k"), pathlib.Path("/c"))
+
+
+def test_a_password_goes_with_the_address_and_is_not_shown(contexts: pathlib.Path) -> None:
+    (contexts / "dev.json").write_text(json.dumps({"url": "bus:4222", "user": "u", "password": "p"}))
+    found = reach("context:dev", ca=pathlib.Path("/own"))
+    assert (found.url, found.ca) == ("nats://u:p@bus:4222", pathlib.Path("/own"))
+    assert "p@" not in found.shown
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "can't be read"),
+        ("{}", "needs a url"),
+        ('{"url": "bus", "creds": "/x"}', "may have nkey, ca, user and password"),
+        (None, "there is no NATS context bad"),
+    ],
+)
+def test_a_context_that_cannot_be_used_says_why(
+    contexts: pathlib.Path, content: str | None, words: str
+) -> None:
+    if content is not None:
+        (contexts / "bad.json").write_text(content)
+    with pytest.raises(ways.NoWay, match=words):
+        reach("context:bad")
+
+
+def test_without_kubectl_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ways.NoWay, match="there is no kubectl here"):
+        reach("kubectl:")
+
+
+def test_what_kubectl_says_is_passed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text("#!/bin/sh\necho 'namespaces x not found' >&2; exit 1\n")
+    kubectl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    with pytest.raises(ways.NoWay, match="can't forward a port to the bus: namespaces x not found"):
+        reach("kubectl:x")
