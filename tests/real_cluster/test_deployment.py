@@ -25,6 +25,7 @@ CRD = "crd/ciliumegressgatewaypolicies.cilium.io"
 WORKLOADS = (
     "deployment/ebbgate-watcher",
     "deployment/ebbgate-resolver",
+    "deployment/ebbgate-usher",
     "statefulset/ebbgate-nats",
     "daemonset/ebbgate-programmer",
 )
@@ -113,6 +114,16 @@ def test_its_own_tools_find_nothing_wrong(scene: scenes.Scene) -> None:
     assert {row["EgressIP"] for row in json.loads(listed)} == {EGRESS}
     found = json.loads(in_programmer(scene, "ebbgate-programmer", "doctor", "-o", "json"))
     assert [each for each in found if each["severity"] == "problem"] == []
+
+
+def test_nobody_is_let_onto_the_bus_without_saying_who_he_is(scene: scenes.Scene) -> None:
+    options = ("-n", NAMESPACE, "exec", "deployment/ebbgate-cli", "--", "sh", "-c")
+    scene.kubectl.call(*options, "ebbgate nodes")
+    done = scene.kubectl.run(*options, "EBBGATE_NATS_TOKEN= ebbgate nodes")
+    assert done.returncode
+    assert "doesn't accept our credentials" in done.stderr
+    done = scene.kubectl.run(*options, "EBBGATE_NATS_CA= ebbgate nodes")
+    assert done.returncode
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
