@@ -148,9 +148,12 @@ def test_a_gateway_is_drained(scene: scenes.Scene, traffic: Traffic) -> None:
 
 
 def test_upgraded(scene: scenes.Scene, traffic: Traffic) -> None:
-    """By values that change all pods at once."""
-    changed = [f"{name}.podAnnotations.round=two" for name in ("watcher", "resolver", "programmer", "nats")]
+    """By values that change all pods at once, with keys and certificates anew."""
+    before = server_certificate(scene)
+    changed = ["credentials.rotate=true"]
+    changed += [f"{name}.podAnnotations.round=two" for name in ("watcher", "resolver", "programmer", "nats")]
     scene.helm.call("upgrade", *INSTALL, "--reuse-values", "--set", ",".join(changed))
+    assert server_certificate(scene) != before
     traffic.follow_a_change("192.0.2.0/24")
     traffic.until_more()
     traffic.assert_none_lost_or_wrong()
@@ -216,6 +219,10 @@ def uninstall(scene: scenes.Scene) -> None:
         lambda: not scene.kubectl.get("-n", NAMESPACE, "pods")["items"],
         lambda: scene.kubectl.call("-n", NAMESPACE, "get", "pods"),
     )
+
+
+def server_certificate(scene: scenes.Scene) -> str:
+    return str(scene.kubectl.get("-n", NAMESPACE, "secret", "ebbgate-nats-server")["data"]["tls.crt"])
 
 
 def in_programmer(scene: scenes.Scene, *command: str) -> str:

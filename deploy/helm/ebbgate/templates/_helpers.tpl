@@ -268,7 +268,7 @@ volumeMounts:
 {{- join "," (concat $names .Values.credentials.names) -}}
 {{- end }}
 
-{{/* A job that makes credentials. Context: it, account. */}}
+{{/* A job that makes credentials. Context: it, account, rotate. */}}
 {{- define "ebbgate.credentials" -}}
 {{- $root := .it.root -}}
 backoffLimit: 4
@@ -286,7 +286,7 @@ template:
       - name: credentials
         image: {{ include "ebbgate.image" (dict "root" $root "image" $root.Values.image) }}
         imagePullPolicy: {{ $root.Values.image.pullPolicy }}
-        command: [ebbgate-usher, credentials, --namespace, {{ $root.Release.Namespace }}, --names, {{ include "ebbgate.nats.names" $root | quote }}]
+        command: [ebbgate-usher, credentials, --namespace, {{ $root.Release.Namespace }}, --names, {{ include "ebbgate.nats.names" $root | quote }}{{ if .rotate }}, --rotate{{ end }}]
         resources: {{- toYaml $root.Values.credentials.resources | nindent 10 }}
         securityContext: {{- include "ebbgate.securityContext" $root | nindent 10 }}
 {{- end }}
