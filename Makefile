@@ -87,12 +87,12 @@ picture: setup ## draw docs/images/terminal.svg anew: commands at work in a lab 
 
 COMPILE := $(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --python-version 3.11 \
 	--custom-compile-command "make lock"
-OURS := $(foreach name,bus watcher resolver programmer cli,--no-emit-package ebbgate-$(name))
+OURS := $(foreach name,bus watcher resolver programmer usher cli,--no-emit-package ebbgate-$(name))
 
 lock: ## write requirements.lock and those of the images anew from the pyproject.toml
 	$(COMPILE) pyproject.toml --group dev --output-file requirements.lock
 	$(COMPILE) -c requirements.lock $(OURS) --output-file deploy/images/ebbgate.lock \
-	  $(foreach part,bus services/watcher services/resolver cli,$(part)/pyproject.toml) --group pyproject.toml:server
+	  $(foreach part,bus services/watcher services/resolver services/usher cli,$(part)/pyproject.toml) --group pyproject.toml:server
 	$(COMPILE) -c requirements.lock $(OURS) --output-file deploy/images/programmer.lock \
 	  $(foreach part,bus services/programmer,$(part)/pyproject.toml)
 	$(COMPILE) -c requirements.lock --group pyproject.toml:build --output-file deploy/images/build.lock

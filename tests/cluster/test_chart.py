@@ -1,22 +1,27 @@
 """The chart as Helm renders it, without a cluster: what it must agree with elsewhere, and what it refuses."""
 
+import asyncio
 import json
 import pathlib
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
 import yaml
 
-from ebbgate_lab import apiserver, images
+from ebbgate_bus.runtime import access
+from ebbgate_lab import apiserver, images, processes
 from ebbgate_lab.cluster import helm
 from ebbgate_programmer import settings as programmer_settings
 from ebbgate_resolver import settings as resolver_settings
+from ebbgate_usher.io import making, stores
 from ebbgate_watcher import settings as watcher_settings
 
 ROOT = pathlib.Path(apiserver.__file__).parents[3]
+RIGHTS = (apiserver.RBAC, apiserver.RBAC.with_name("rbac-bus.yaml"))
 MANIFEST = ROOT / "deploy/ebbgate.yaml"
 Manifest = dict[str, Any]
 
@@ -65,22 +70,20 @@ def test_the_plain_manifest_is_what_the_chart_renders() -> None:
 
 
 def test_rights_are_those_that_the_tests_of_rights_know() -> None:
-    """tests/cluster/test_rights.py takes those of deploy/rbac.yaml away one by one."""
+    """tests/cluster/test_rights.py takes those of deploy/rbac.yaml away one by one, test_callout.py runs the
+    usher under those of rbac-bus.yaml. Beside them there are only those of the hook, which go with it.
+    """
     kinds = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
 
-    def essence(manifests: Iterator[Manifest] | list[Manifest]) -> list[Manifest]:
+    def essence(manifests: Iterable[Manifest]) -> list[Manifest]:
         chosen = [each for each in manifests if each["kind"] in kinds]
         for each in chosen:
             each["metadata"].pop("labels", None)
         return sorted(chosen, key=lambda each: json.dumps(each, sort_keys=True))
 
-    known = essence(yaml.safe_load_all(apiserver.RBAC.read_text()))
-    found = essence(rendered())
-    # The others have a ServiceAccount each, and no rights.
-    assert [each for each in found if each["kind"] != "ServiceAccount"] == [
-        each for each in known if each["kind"] != "ServiceAccount"
-    ]
-    assert all(each in found for each in known)
+    known = [each for path in RIGHTS for each in essence(yaml.safe_load_all(path.read_text()))]
+    found = essence(each for each in rendered() if "annotations" not in each["metadata"])
+    assert found == essence(known)
 
 
 def test_the_crd_is_that_of_deploy_and_is_kept() -> None:
@@ -103,7 +106,6 @@ def test_services_understand_what_they_are_told(monkeypatch: pytest.MonkeyPatch)
         nats={"replicas": 3},
         programmer={"port": 20000, "attach": "clsact", "direct": "off", "resyncSeconds": 5},
     )
-    url = "nats://ebbgate-nats.ebbgate.svc:4222"
     watcher = watcher_settings.parse_settings([], environment(named(found, "Deployment", "ebbgate-watcher")))
     assert (watcher.lease, watcher.terms.duration_s) == (("ebbgate", "ebbgate-watcher"), 15.0)
     assert (watcher.source, watcher.nats_replicas) == ("kubernetes", 3)
@@ -116,7 +118,13 @@ def test_services_understand_what_they_are_told(monkeypatch: pytest.MonkeyPatch)
     assert (programmer.port, programmer.attach, programmer.direct) == (20000, "clsact", "off")
     assert (programmer.resync_s, programmer.proc_sys) == (5.0, pathlib.Path("/host/proc/sys"))
     assert (programmer.node, programmer.pin_path) == ("node.1", pathlib.Path("/sys/fs/bpf/ebbgate/node_1"))
-    assert (watcher.reach.url, resolver.reach.url, programmer.reach.url) == (url, url, url)
+    reach = access.Access(
+        url="nats://ebbgate-nats.ebbgate.svc:4222",
+        ca=pathlib.Path("/etc/ebbgate/ca/ca.crt"),
+        token=pathlib.Path("/var/run/secrets/ebbgate/token"),
+    )
+    assert programmer.reach == reach
+    assert watcher.reach == resolver.reach == reach
 
 
 @pytest.mark.parametrize(("monitored", "bind"), [(False, "127.0.0.1"), (True, "")])
@@ -130,13 +138,14 @@ def test_metrics_of_nodes_are_seen_from_outside_only_where_somebody_comes_for_th
 
 @pytest.mark.parametrize("replicas", [1, 3])
 def test_nats_server_takes_its_configuration(tmp_path: pathlib.Path, replicas: int) -> None:
-    from ebbgate_lab import processes
-
+    wish = making.Wish(names=("localhost",), callout=True)
+    asyncio.run(making.make(stores.Folder(tmp_path), wish, time.time()))
     text = named(rendered(nats={"replicas": replicas}), "ConfigMap", "ebbgate-nats")["data"][
         "nats-server.conf"
     ]
     config = tmp_path / "nats-server.conf"
-    config.write_text(text.replace("/data", str(tmp_path)))
+    text = text.replace("/data", str(tmp_path)).replace("../ebbgate-nats-server", "server")
+    config.write_text(text.replace("/etc/ebbgate-nats-server", str(tmp_path / "server")))
     command = [processes.nats_binary(), "-c", str(config), "-t"]
     done = subprocess.run(
         command, env={"POD_NAME": "ebbgate-nats-0"}, capture_output=True, text=True, check=False
@@ -179,7 +188,9 @@ def test_an_old_kubernetes_is_refused_with_what_to_do() -> None:
     assert done.returncode
     assert "the CRD needs 1.30 or newer" in done.stderr
     assert "crds.install=false" in done.stderr
-    assert rendered("--kube-version", "1.29.0", crds={"install": False})
+    done = run("--kube-version", "1.29.0", crds={"install": False})
+    assert "tokens name their pod's node from Kubernetes 1.30 on only" in done.stderr
+    assert rendered("--kube-version", "1.29.0", crds={"install": False}, nats={"auth": {"enabled": False}})
     assert "kubeVersion: >=1.26.0-0" in run("--kube-version", "1.25.0").stderr
 
 
@@ -197,6 +208,16 @@ def test_every_value_is_described_and_every_description_has_a_value() -> None:
                 compare(below, value[name], f"{path}.{name}")
 
     compare(schema, values, "")
+
+
+def test_alerts_and_dashboards_are_those_that_are_tested() -> None:
+    found = rendered(monitoring={"prometheusRule": {"enabled": True}, "dashboards": {"enabled": True}})
+    alerts = yaml.safe_load((ROOT / "deploy/monitoring/alerts.yaml").read_text())
+    assert named(found, "PrometheusRule", "ebbgate")["spec"] == alerts
+    for path in (ROOT / "deploy/monitoring/dashboards").glob("*.json"):
+        dashboard = named(found, "ConfigMap", path.stem)
+        assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
+        assert json.loads(dashboard["data"][path.name]) == json.loads(path.read_text())
 
 
 def test_versions_agree() -> None:

@@ -25,6 +25,7 @@ CRD = "crd/ciliumegressgatewaypolicies.cilium.io"
 WORKLOADS = (
     "deployment/ebbgate-watcher",
     "deployment/ebbgate-resolver",
+    "deployment/ebbgate-usher",
     "statefulset/ebbgate-nats",
     "daemonset/ebbgate-programmer",
 )
@@ -115,6 +116,16 @@ def test_its_own_tools_find_nothing_wrong(scene: scenes.Scene) -> None:
     assert [each for each in found if each["severity"] == "problem"] == []
 
 
+def test_nobody_is_let_onto_the_bus_without_saying_who_he_is(scene: scenes.Scene) -> None:
+    options = ("-n", NAMESPACE, "exec", "deployment/ebbgate-cli", "--", "sh", "-c")
+    scene.kubectl.call(*options, "ebbgate nodes")
+    done = scene.kubectl.run(*options, "EBBGATE_NATS_TOKEN= ebbgate nodes")
+    assert done.returncode
+    assert "doesn't accept our credentials" in done.stderr
+    done = scene.kubectl.run(*options, "EBBGATE_NATS_CA= ebbgate nodes")
+    assert done.returncode
+
+
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_restarted_nothing_is_lost_or_wrong(scene: scenes.Scene, traffic: Traffic, workload: str) -> None:
     scene.kubectl.call("-n", NAMESPACE, "rollout", "restart", workload)
@@ -137,9 +148,12 @@ def test_a_gateway_is_drained(scene: scenes.Scene, traffic: Traffic) -> None:
 
 
 def test_upgraded(scene: scenes.Scene, traffic: Traffic) -> None:
-    """By values that change all pods at once."""
-    changed = [f"{name}.podAnnotations.round=two" for name in ("watcher", "resolver", "programmer", "nats")]
+    """By values that change all pods at once, with keys and certificates anew."""
+    before = server_certificate(scene)
+    changed = ["credentials.rotate=true"]
+    changed += [f"{name}.podAnnotations.round=two" for name in ("watcher", "resolver", "programmer", "nats")]
     scene.helm.call("upgrade", *INSTALL, "--reuse-values", "--set", ",".join(changed))
+    assert server_certificate(scene) != before
     traffic.follow_a_change("192.0.2.0/24")
     traffic.until_more()
     traffic.assert_none_lost_or_wrong()
@@ -205,6 +219,10 @@ def uninstall(scene: scenes.Scene) -> None:
         lambda: not scene.kubectl.get("-n", NAMESPACE, "pods")["items"],
         lambda: scene.kubectl.call("-n", NAMESPACE, "get", "pods"),
     )
+
+
+def server_certificate(scene: scenes.Scene) -> str:
+    return str(scene.kubectl.get("-n", NAMESPACE, "secret", "ebbgate-nats-server")["data"]["tls.crt"])
 
 
 def in_programmer(scene: scenes.Scene, *command: str) -> str:

@@ -34,6 +34,14 @@ app.kubernetes.io/component: {{ .component }}
 {{- define "ebbgate.nats.env" -}}
 - name: EBBGATE_NATS_URL
   value: {{ include "ebbgate.nats.url" . | quote }}
+{{- if eq (include "ebbgate.tls" .) "true" }}
+- name: EBBGATE_NATS_CA
+  value: /etc/ebbgate/ca/ca.crt
+{{- end }}
+{{- if eq (include "ebbgate.auth" .) "true" }}
+- name: EBBGATE_NATS_TOKEN
+  value: /var/run/secrets/ebbgate/token
+{{- end }}
 {{- end }}
 
 {{- define "ebbgate.podName" -}}
@@ -113,15 +121,34 @@ server_name: $POD_NAME
 listen: 0.0.0.0:4222
 http: 0.0.0.0:8222
 max_payload: 4MB
+pid_file: /run/nats/nats.pid
 jetstream {
   store_dir: /data
 }
+{{- if eq (include "ebbgate.tls" .) "true" }}
+tls {
+  cert_file: /etc/ebbgate-nats-server/tls.crt
+  key_file: /etc/ebbgate-nats-server/tls.key
+  min_version: "1.2"
+}
+{{- end }}
+{{- if eq (include "ebbgate.auth" .) "true" }}
+include "../ebbgate-nats-server/accounts.conf"
+{{- end }}
 {{- if gt (int .Values.nats.replicas) 1 }}
 cluster {
   name: ebbgate
   listen: 0.0.0.0:6222
   # Clients come by the Service's name, which certificates are for, not by the pods' addresses.
   no_advertise: true
+  {{- if eq (include "ebbgate.tls" .) "true" }}
+  tls {
+    cert_file: /etc/ebbgate-nats-server/tls.crt
+    key_file: /etc/ebbgate-nats-server/tls.key
+    ca_file: /etc/ebbgate-nats-server/ca.crt
+    verify: true
+  }
+  {{- end }}
   routes: [
     {{- range $i := until (int .Values.nats.replicas) }}
     nats://ebbgate-nats-{{ $i }}.ebbgate-nats-servers.{{ $.Release.Namespace }}.svc:6222
@@ -182,9 +209,84 @@ securityContext:
 volumeMounts:
   - {name: bpffs, mountPath: /sys/fs/bpf, mountPropagation: HostToContainer}
   - {name: sysctls, mountPath: /host/proc/sys/net}
+  {{- if eq .command "run" }}
+  {{- include "ebbgate.nats.mounts" .root | nindent 2 }}
+  {{- end }}
 {{- end }}
 
 {{/* On the node's own network: loopback, unless Prometheus is to come. */}}
 {{- define "ebbgate.programmer.bind" -}}
 {{- .Values.programmer.health.bind | default (ternary "" "127.0.0.1" .Values.monitoring.podMonitor.enabled) -}}
+{{- end }}
+
+{{/* "true": clients show who they are. Unless told otherwise, to servers of our own. */}}
+{{- define "ebbgate.auth" -}}
+{{- if kindIs "invalid" .Values.nats.auth.enabled }}{{ empty .Values.nats.url }}{{ else }}{{ .Values.nats.auth.enabled }}{{ end -}}
+{{- end }}
+
+{{/* "true": clients demand TLS. Unless told otherwise, of servers of our own, and where there is a CA. */}}
+{{- define "ebbgate.tls" -}}
+{{- if kindIs "invalid" .Values.nats.tls.enabled }}{{ or (empty .Values.nats.url) (ne .Values.nats.tls.caSecret "") }}{{ else }}{{ .Values.nats.tls.enabled }}{{ end -}}
+{{- end }}
+
+{{- define "ebbgate.caSecret" -}}
+{{- .Values.nats.tls.caSecret | default "ebbgate-nats-ca" -}}
+{{- end }}
+
+{{/* What ServiceAccounts are on the bus. */}}
+{{- define "ebbgate.accounts" -}}
+{{- range $i, $role := list "watcher" "resolver" "programmer" "reader" }}{{ if $i }},{{ end }}{{ $.Release.Namespace }}/ebbgate-{{ $role }}={{ $role }}{{ end -}}
+{{- end }}
+
+{{/* Files by which a client of the bus knows the server and is known: mounts, and volumes. */}}
+{{- define "ebbgate.nats.mounts" -}}
+{{- if eq (include "ebbgate.tls" .) "true" }}
+- {name: bus-ca, mountPath: /etc/ebbgate/ca, readOnly: true}
+{{- end }}
+{{- if eq (include "ebbgate.auth" .) "true" }}
+- {name: bus-token, mountPath: /var/run/secrets/ebbgate, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "ebbgate.nats.volumes" -}}
+{{- if eq (include "ebbgate.tls" .) "true" }}
+- name: bus-ca
+  secret: {secretName: {{ include "ebbgate.caSecret" . }}}
+{{- end }}
+{{- if eq (include "ebbgate.auth" .) "true" }}
+- name: bus-token
+  projected:
+    sources:
+      - serviceAccountToken: {path: token, audience: ebbgate-nats, expirationSeconds: 3600}
+{{- end }}
+{{- end }}
+
+{{/* DNS names of the servers, for their certificate. */}}
+{{- define "ebbgate.nats.names" -}}
+{{- $namespace := .Release.Namespace -}}
+{{- $names := list "localhost" "ebbgate-nats" (printf "ebbgate-nats.%s" $namespace) (printf "ebbgate-nats.%s.svc" $namespace) (printf "*.ebbgate-nats-servers.%s.svc" $namespace) -}}
+{{- join "," (concat $names .Values.credentials.names) -}}
+{{- end }}
+
+{{/* A job that makes credentials. Context: it, account, rotate. */}}
+{{- define "ebbgate.credentials" -}}
+{{- $root := .it.root -}}
+backoffLimit: 4
+ttlSecondsAfterFinished: 600
+template:
+  metadata:
+    labels: {{- include "ebbgate.selector" .it | nindent 6 }}
+  spec:
+    serviceAccountName: {{ .account }}
+    enableServiceLinks: false
+    restartPolicy: Never
+    securityContext: {{- include "ebbgate.podSecurityContext" $root | nindent 6 }}
+    {{- include "ebbgate.placement" .it | nindent 4 }}
+    containers:
+      - name: credentials
+        image: {{ include "ebbgate.image" (dict "root" $root "image" $root.Values.image) }}
+        imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+        command: [ebbgate-usher, credentials, --namespace, {{ $root.Release.Namespace }}, --names, {{ include "ebbgate.nats.names" $root | quote }}{{ if .rotate }}, --rotate{{ end }}]
+        resources: {{- toYaml $root.Values.credentials.resources | nindent 10 }}
+        securityContext: {{- include "ebbgate.securityContext" $root | nindent 10 }}
 {{- end }}

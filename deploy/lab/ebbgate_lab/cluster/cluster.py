@@ -29,7 +29,8 @@ TOOLS = {
 class Cluster:
     """`network`: made before `start`; its hosts with a pod CIDR become nodes. The way in begins in the
     namespace in which the constructor is called. `images`: archives that all nodes have beside the pods'.
-    `bare`: nothing of Ebbgate's is there yet.
+    `bare`: nothing of Ebbgate's is there yet; and nodes have their images in memory, where many megabytes are
+    written and removed sooner.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Cluster:
         self.control = controlplane.ControlPlane(place, host=control.addresses[0], netns=netns, bare=bare)
         self._image = folder / "pod.tar"
         self._images = (self._image, *images)
+        self._volatile = bare
         hosts = [host for host in network.hosts if host.pod_cidr]
         self.nodes = {host.name: self._node(host) for host in hosts}
         self._entrance = socket.create_server(("127.0.0.1", 0))
@@ -109,7 +111,9 @@ class Cluster:
     def _node(self, host: topology.Host) -> node.Node:
         folder = self._folder / host.name
         prefix = self._network.prefix
-        return node.Node(host, folder, self.control, prefix=prefix, images=self._images)
+        return node.Node(
+            host, folder, self.control, prefix=prefix, images=self._images, volatile=self._volatile
+        )
 
     def _way_in(self) -> processes.Process:
         listening = self._entrance.fileno()

@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from ebbgate_lab.cluster import cgroups
 
 OVERLAID = ("/etc", "/opt", "/var/lib", "/var/log")
-OWN = ("/var/lib/kubelet", "/var/lib/containerd")
+IMAGES = "/var/lib/containerd"
+OWN = ("/var/lib/kubelet", IMAGES)
 """What can't be on an overlay: containerd puts overlays there itself, kubelet wants to know the disk."""
 SYSCTLS = {"vm/overcommit_memory": 1, "vm/panic_on_oom": 0, "kernel/panic": 10, "kernel/panic_on_oops": 1}
 """What kubelet wants of the machine: it reads this, and writes nothing."""
@@ -33,7 +34,7 @@ def main() -> None:
     told = json.loads((folder / "node.json").read_text())
     cgroups.join(told["cgroup"])
     socket.sethostname(told["name"])
-    for command in _mounts(folder):
+    for command in _mounts(folder, volatile=told["volatile"]):
         subprocess.run(command, check=True)
     _install_cni(folder)
     daemons = Daemons(folder, told["programs"])
@@ -71,7 +72,7 @@ class Daemons:
                 self.start(name)
 
 
-def _mounts(folder: pathlib.Path) -> Iterator[list[str]]:
+def _mounts(folder: pathlib.Path, *, volatile: bool) -> Iterator[list[str]]:
     """Commands, in order. A fresh sysfs shows the node's own devices; cgroups are carried over to it."""
     yield ["mount", "-t", "proc", "proc", "/proc"]
     kept = _made(folder / "cgroup")
@@ -91,6 +92,8 @@ def _mounts(folder: pathlib.Path) -> Iterator[list[str]]:
         yield ["mount", "-t", "overlay", "-o", options, "overlay", place]
     for place in OWN:
         yield ["mount", "--bind", _made(folder / pathlib.Path(place).name), _made(pathlib.Path(place))]
+    if volatile:
+        yield ["mount", "-t", "tmpfs", "-o", "mode=711", "tmpfs", IMAGES]
     yield ["mount", "--make-rshared", "/"]
 
 

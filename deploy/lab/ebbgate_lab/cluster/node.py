@@ -12,7 +12,8 @@ NAMESPACES = ("--mount", "--uts", "--ipc", "--pid")
 
 
 class Node:
-    """`folder`: everything that the node writes, over restarts. `images`: archives to import."""
+    """`folder`: everything that the node writes, over restarts. `images`: archives to import.
+    `volatile`: what these become is in memory, and gone with its power."""
 
     def __init__(
         self,
@@ -22,6 +23,7 @@ class Node:
         *,
         prefix: str,
         images: Sequence[pathlib.Path],
+        volatile: bool = False,
     ) -> None:
         self.name = host.name
         self.host = host
@@ -29,6 +31,7 @@ class Node:
         self._control = control
         self._cgroup = f"{prefix}{host.name}"
         self._images = images
+        self._volatile = volatile
         # With `unshare` its child, PID 1, is killed, and with that all of the node.
         unshare = ["unshare", *NAMESPACES, "--fork", "--kill-child"]
         command = [*unshare, *processes.module("ebbgate_lab.cluster.inside", str(folder))]
@@ -70,6 +73,7 @@ class Node:
         return {
             "name": self.name,
             "cgroup": self._cgroup,
+            "volatile": self._volatile,
             "images": [str(archive) for archive in self._images],
             "socket": configuration.CONTAINERD_SOCKET,
             "programs": self._programs(),
