@@ -23,10 +23,10 @@ WITHIN_S = 30.0
 
 
 class Cluster:
-    """`security`: lines of each server's configuration."""
+    """`security`: lines of each server's configuration. `routes`: of its part on the cluster."""
 
-    def __init__(self, folder: pathlib.Path, *, security: str = "") -> None:
-        self._folder, self._security = folder, security
+    def __init__(self, folder: pathlib.Path, *, security: str = "", routes: str = "") -> None:
+        self._folder, self._security, self._among = folder, security, routes
         self._ports = [(free_port(), free_port(), free_port()) for _ in range(SERVERS)]
         self.url = ",".join(f"nats://127.0.0.1:{port}" for port, *_ in self._ports)
         self._processes = [self._process(number) for number in range(SERVERS)]
@@ -38,7 +38,8 @@ class Cluster:
         path.write_text(
             f'server_name: s{number}\nlisten: "127.0.0.1:{port}"\nhttp: "127.0.0.1:{http}"\n'
             f'max_payload: 4MB\njetstream {{ store_dir: "{self._folder / f"store-{number}"}" }}\n'
-            f'cluster {{ name: test, listen: "127.0.0.1:{routing}", routes: [{routes}] }}\n{self._security}'
+            f'cluster {{ name: test, listen: "127.0.0.1:{routing}", routes: [{routes}]\n{self._among}\n}}\n'
+            f"{self._security}"
         )
         command = [processes.nats_binary(), "-c", str(path)]
         return processes.Process("nats-server", command, log=path.with_suffix(".log"))

@@ -9,6 +9,7 @@ import os
 import pathlib
 import signal
 import ssl
+import subprocess
 import time
 from collections.abc import Iterator
 
@@ -269,3 +270,20 @@ async def test_rotation_of_everything_under_running_clients_loses_nothing(made: 
         await tasks[1]
     for bus in (resolver, node):
         await bus.close()
+
+
+def test_the_page_on_security_says_what_works(tmp_path: pathlib.Path) -> None:
+    """Its command for a list of nodes, and nats-server takes the configuration that it shows."""
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "security.md").read_text()
+    command = next(line for line in page.splitlines() if line.startswith("ebbgate-usher credentials --out"))
+    configuration = next(
+        block for block in page.split("```") if "accounts.conf" in block and "tls {" in block
+    )
+    program = processes.module("ebbgate_usher", *command.split()[1:])
+    subprocess.run(program, cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "nats.conf").write_text(configuration)
+    server = [processes.nats_binary(), "-t", "-c", "nats.conf"]
+    done = subprocess.run(server, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for node in ("node1", "node2"):
+        assert (tmp_path / "bus" / "users" / f"programmer-{node}.nk").exists()

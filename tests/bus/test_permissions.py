@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import pathlib
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -11,10 +12,11 @@ import nats.errors
 import pytest
 from nats.aio.msg import Msg
 
-from ebbgate_bus.contracts import accounts, codec, facts, nkeys, permissions, reports, rows, streams, subjects
+from ebbgate_bus.contracts import codec, facts, permissions, reports, rows, streams, subjects
 from ebbgate_bus.contracts.envelope import Outgoing
 from ebbgate_bus.contracts.message import Message
-from ebbgate_bus.runtime import access, connection, follower, jetstream, keys, publisher, revision, tracing
+from ebbgate_bus.runtime import access, connection, follower, jetstream, publisher, revision, tracing
+from ebbgate_usher.io import making, stores
 
 from . import cluster, secured
 from .secured import NODE1, NODE2, READER, RESOLVER, WATCHER
@@ -336,37 +338,42 @@ async def test_only_the_first_violation_is_kept_and_a_denied_request_ends(world:
 
 
 async def test_a_node_works_on_three_servers_while_their_leader_is_killed(tmp_path: pathlib.Path) -> None:
-    """Its consumers have one name each, and a read that was broken off leaves one behind."""
-    seeds = {each: keys.make(nkeys.Kind.USER) for each in (RESOLVER, NODE1)}
-    public = {each: [keys.Key(seed).public] for each, seed in seeds.items()}
-    servers = cluster.Cluster(tmp_path, security=accounts.with_users(public))
+    """With TLS for clients and between the servers. The node's consumers have one name each."""
+    wish = making.Wish(names=("127.0.0.1",), callout=False, nodes=("node-1",))
+    await making.make(stores.Folder(tmp_path), wish, time.time())
+    files = f'cert_file: "{tmp_path}/server/tls.crt", key_file: "{tmp_path}/server/tls.key"'
+    among = f'tls {{ {files}, ca_file: "{tmp_path}/server/ca.crt", verify: true }}'
+    security = f'tls {{ {files} }}\ninclude "server/accounts.conf"\n'
+    servers = cluster.Cluster(tmp_path, security=security, routes=among)
     buses = {}
     try:
         servers.start()
-        for each, seed in seeds.items():
-            path = tmp_path / f"{each.role}.nk"
-            path.write_text(seed)
-            reach = access.Access(url=servers.url, nkey=path)
+        for each in (RESOLVER, NODE1):
+            key = tmp_path / "users" / f"{making.file_name(each)}.nk"
+            reach = access.Access(url=servers.url, ca=tmp_path / "ca" / "ca.crt", nkey=key)
             buses[each] = await connection.connect(reach, name=each.role, principal=each)
-        await asyncio.wait_for(jetstream.ensure_streams(buses[RESOLVER], replicas=cluster.SERVERS), 60)
-        resolver, node = [publisher.Publisher(buses[each]) for each in (RESOLVER, NODE1)]
-        await resolver.start()
-        await node.start()
-        for round_ in range(3):
-            message = Outgoing(
-                subjects.endpoint("node-1", f"10.0.0.{round_}"), codec.encode(_endpoint(round_))
-            )
-            await asyncio.wait_for(resolver.publish([message]), 60)
-            status = Outgoing(subjects.status("node-1"), codec.encode(reports.Applied(node="node-1")))
-            await asyncio.wait_for(node.publish([status]), 60)
-            async with asyncio.timeout(60):
-                while len(await follower.read(buses[NODE1], streams.PLAN, [f"{OWN}.>"])) <= round_:
-                    pass  # a replica may be behind, and a node can't ask the leader
-            if round_ == 1:
-                servers.kill()
-            await buses[NODE1].force_reconnect()
-        servers.start()
+        await _work_under_kill(servers, buses[RESOLVER], buses[NODE1])
     finally:
         for bus in buses.values():
             await bus.close()
         servers.stop()
+
+
+async def _work_under_kill(
+    servers: cluster.Cluster, resolving: connection.Bus, programming: connection.Bus
+) -> None:
+    await asyncio.wait_for(jetstream.ensure_streams(resolving, replicas=cluster.SERVERS), 60)
+    resolver, node = publisher.Publisher(resolving), publisher.Publisher(programming)
+    await resolver.start()
+    await node.start()
+    for round_ in range(3):
+        message = Outgoing(subjects.endpoint("node-1", f"10.0.0.{round_}"), codec.encode(_endpoint(round_)))
+        await asyncio.wait_for(resolver.publish([message]), 60)
+        status = Outgoing(subjects.status("node-1"), codec.encode(reports.Applied(node="node-1")))
+        await asyncio.wait_for(node.publish([status]), 60)
+        async with asyncio.timeout(60):
+            while len(await follower.read(programming, streams.PLAN, [f"{OWN}.>"])) <= round_:
+                pass  # a replica may be behind, and a node can't ask the leader
+        if round_ == 1:
+            servers.kill()
+    servers.start()

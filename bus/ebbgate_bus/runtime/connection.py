@@ -22,6 +22,10 @@ from ebbgate_bus.runtime import access
 PATIENCE: dict[str, Any] = {"max_reconnect_attempts": -1, "reconnect_time_wait": 0.1, "connect_timeout": 2}
 """For ever, and soon: 0.3-0.6 s from server restart to the first message, 1.7 s with the library's
 2 s (measured)."""
+ASKED_S = 5.0
+"""Instead of connect_timeout, where the server asks another service about us: when a fleet comes back that
+takes its turn, and who gives up and comes again makes it longer. The server waits as long (`accounts`).
+"""
 REFUSED_S = 1.0
 """Who was refused asks less often: a fleet with wrong credentials mustn't keep servers from their work."""
 PENDING_BYTES = 64 * 1024 * 1024
@@ -116,6 +120,8 @@ async def connect(
         options = {"inbox_prefix": bus.grant.inbox} | options
     if reach.server_name and reach.ca:
         options = {"tls_hostname": reach.server_name} | options
+    if reach.token:
+        options = {"connect_timeout": ASKED_S} | options
     try:
         await bus.connect(
             servers=reach.url.split(","),
