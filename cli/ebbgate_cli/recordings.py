@@ -6,14 +6,13 @@ import os
 from collections.abc import Sequence
 
 import nats.errors
-import nats.js.errors
 from nats.aio.msg import Msg
-from nats.js.api import ConsumerConfig, DeliverPolicy
+from nats.aio.subscription import Subscription
 
 from ebbgate_bus.contracts import subjects
 from ebbgate_bus.contracts.envelope import Stored
 from ebbgate_bus.contracts.streams import Stream
-from ebbgate_bus.runtime import connection
+from ebbgate_bus.runtime import connection, jetstream
 from ebbgate_cli import live
 
 
@@ -24,39 +23,63 @@ async def read(
     `since_s`: nothing older, in seconds since 1970. A stream that doesn't exist has nothing. Raises
     live.Unreachable.
     """
-    config = ConsumerConfig(
-        name=f"trace-{os.urandom(6).hex()}",
-        deliver_policy=DeliverPolicy.BY_START_TIME,
-        opt_start_time=datetime.datetime.fromtimestamp(since_s, datetime.UTC),
-        filter_subjects=list(filters),
-        inactive_threshold=30,
-    )
+    inbox = bus.new_inbox()
     try:
-        async with asyncio.timeout(live.READ_TIMEOUT_S):
-            return await _all(bus, stream, config)
-    except nats.js.errors.NotFoundError:
-        return []
+        subscription = await bus.subscribe(inbox, pending_msgs_limit=0, pending_bytes_limit=0)
+        try:
+            async with asyncio.timeout(live.READ_TIMEOUT_S):
+                pending = await _start(bus, stream, _consumer(inbox, filters, since_s))
+                return await _all(bus, subscription, pending)
+        finally:
+            await subscription.unsubscribe()
+    except jetstream.ApiError as error:
+        if error.code == jetstream.NOT_FOUND:
+            return []
+        raise live.Unreachable(_text(stream, str(error))) from error
     except (TimeoutError, nats.errors.Error) as error:
-        raise live.Unreachable(
-            f"NATS answers, but its stream {stream.name} can't be read: {error or 'no answer in time'}"
-        ) from error
+        raise live.Unreachable(_text(stream, str(error) or "no answer in time")) from error
 
 
-async def _all(bus: connection.Bus, stream: Stream, config: ConsumerConfig) -> list[Stored]:
-    journal = bus.jetstream()
-    subscription = await journal.pull_subscribe_bind(
-        consumer=(await journal.add_consumer(stream.name, config)).name, stream=stream.name
-    )
+def _text(stream: Stream, reason: str) -> str:
+    return f"NATS answers, but its stream {stream.name} can't be read: {reason}"
+
+
+def _consumer(inbox: str, filters: Sequence[str], since_s: float) -> dict[str, object]:
+    """The server removes it after a while: a reader may not, as others have consumers, too."""
+    return {
+        "name": f"trace-{os.urandom(6).hex()}",
+        "deliver_subject": inbox,
+        "deliver_policy": "by_start_time",
+        "opt_start_time": datetime.datetime.fromtimestamp(since_s, datetime.UTC).isoformat(),
+        "filter_subjects": list(filters),
+        "ack_policy": "none",
+        "replay_policy": "instant",
+        "flow_control": True,
+        "idle_heartbeat": 1_000_000_000,
+        "mem_storage": True,
+        "num_replicas": 1,
+        "inactive_threshold": 10_000_000_000,
+    }
+
+
+async def _start(bus: connection.Bus, stream: Stream, config: dict[str, object]) -> int:
+    """The number of messages that will come."""
+    body = {"stream_name": stream.name, "config": config, "action": "create"}
+    answer = await jetstream.request(bus, f"CONSUMER.CREATE.{stream.name}.{config['name']}", body)
+    return int(answer["num_pending"]) + int(answer["delivered"]["consumer_seq"])
+
+
+async def _all(bus: connection.Bus, subscription: Subscription, pending: int) -> list[Stored]:
     found: list[Stored] = []
-    try:
-        pending = (await subscription.consumer_info()).num_pending
-        while pending:
-            batch = await subscription.fetch(min(pending, 1000), timeout=live.READ_TIMEOUT_S)
-            found += map(_stored, batch)
-            pending = batch[-1].metadata.num_pending
-    finally:
-        await subscription.unsubscribe()
-        await journal.delete_consumer(stream.name, config.name or "")
+    while len(found) < pending:
+        message = await subscription.next_msg(timeout=live.READ_TIMEOUT_S)
+        if message.headers and message.headers.get("Status") == "100":  # flow control, or a heartbeat
+            if reply := message.reply or message.headers.get("Nats-Consumer-Stalled"):
+                await bus.publish(reply)
+            continue
+        found.append(_stored(message))
+        if message.metadata.num_pending == 0:
+            break
     return found
 
 

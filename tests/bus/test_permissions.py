@@ -164,11 +164,16 @@ async def test_reader_reads_everything(world: World) -> None:
     assert not world.buses[READER].denied
 
 
-@pytest.mark.parametrize("command", [["status"], ["nodes"], ["tap", "--since", "1h", "--count", "1"]])
+@pytest.mark.parametrize(
+    "command", [["status"], ["nodes"], ["tap", "--since", "1h", "--count", "1"], ["trace", "p"]]
+)
 async def test_the_command_line_works_for_a_reader(
     world: World, server: secured.Secured, command: list[str]
 ) -> None:
     await world.say(NODE1, OWN_REPORTS)
+    policy = codec.encode(facts.Policy(name="p", uid="p1", generation=1))
+    event = Outgoing(subjects.fact("policy", "p"), policy, tracing.headers())
+    await world.publishers[WATCHER].publish([event])
     arguments = [sys.executable, "-m", "ebbgate_cli", "--nats-nkey", str(server.seed_path(READER)), *command]
     process = await asyncio.create_subprocess_exec(
         *arguments, "--nats", server.url, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
