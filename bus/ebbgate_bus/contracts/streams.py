@@ -2,9 +2,10 @@
 
 `republish` sends each stored message on to `ebbgate.v1.live.…`, which is what programmers and taps follow: a
 plain subscription to the subjects themselves would also see what the stream then refuses. JOURNAL keeps what
-was said there for a while, in order, so that a tap can tell what has just happened; nobody depends on it. It
-takes messages from the streams' stores, under the names of `live`: what is republished still has the headers
-of its batch and fence, and a stream refuses what is fenced on another.
+was said there for a while, so that a tap can tell what has just happened; nobody depends on it. It takes
+messages from the streams' stores, under the names of `live`: what is republished still has the headers of its
+batch and fence, and a stream refuses what is fenced on another. Those of one stream are in its order; of two
+streams what was stored within milliseconds may be the other way round.
 """
 
 import msgspec
