@@ -1,6 +1,7 @@
 """One readable line for each message of the bus: when, what it is about, what changed, and why. Pure."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -25,7 +26,7 @@ def of_happening(happening: Happening) -> Text:
     line.append(f"{_about(happening.name) or happening.subject:<28} ", style="bold")
     line.append(_text(happening), style="red" if happening.trouble else "default")
     if happening.cause:
-        line.append(f"  ← {_named(happening.cause)}", style="dim")
+        line.append(f"  ← {named(happening.cause)}", style="dim")
     line.rstrip()
     return line
 
@@ -66,10 +67,16 @@ def _about(name: subjects.Name | None) -> str:
     return "/".join(part for part in ((name.node, *name.ids) if name else ()) if part)
 
 
-def _named(subject: str) -> str:
-    """`pod default/a`: of what began it."""
+def named(subject: str) -> str:
+    """`pod default/a`: whom a message of `subject` is about."""
     name = subjects.parse(subject)
     return f"{name.kind.removeprefix('fact.')} {_about(name)}" if name else subject
+
+
+def few(names: Sequence[str], most: int) -> str:
+    """In a sentence; what is more is counted."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _text(happening: Happening) -> str:

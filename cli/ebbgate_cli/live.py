@@ -43,7 +43,7 @@ def run(reach: access.Access, work: Callable[[connection.Bus], Coroutine[Any, An
 async def _connected(reach: access.Access, work: Callable[[connection.Bus], Awaitable[T]]) -> T:
     troubles: list[str] = []
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+        async with asyncio.timeout(CONNECT_TIMEOUT_S + (connection.ASKED_S if reach.token else 0)):
             bus = await connection.connect(
                 reach, name="ebbgate-cli", principal=Principal(Role.READER), heed=troubles.append
             )

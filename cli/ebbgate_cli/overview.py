@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from ebbgate_bus.contracts import reports, standing
-from ebbgate_cli import nodes, policies
+from ebbgate_cli import lines, nodes, policies
 
 NAMED_MAX = 3
 """Of a kind of trouble so many are told one by one, the others are counted."""
@@ -58,7 +58,7 @@ def of(seen: Seen) -> Overview:
     return Overview(
         parts=tuple(_parts(seen)),
         troubles=tuple(_troubles(seen)),
-        versions=tuple(sorted({beat.version or "unknown" for beat in seen.beats})),
+        versions=_versions(seen),
     )
 
 
@@ -75,7 +75,7 @@ def _parts(seen: Seen) -> Iterator[Part]:
     pods = sum(verdict.pods for verdict in seen.verdicts)
     yield Part("policies", f"{ready} of {len(seen.verdicts)} ready; pods: {pods:,}")
     egress_ips = {ip for state in seen.nodes for ip in state.egress_ips}
-    yield Part("egress IPs", ", ".join(_few(sorted(egress_ips))) or "none")
+    yield Part("egress IPs", lines.few(sorted(egress_ips), NAMED_MAX) or "none")
 
 
 def _troubles(seen: Seen) -> Iterator[Trouble]:
@@ -87,9 +87,9 @@ def _troubles(seen: Seen) -> Iterator[Trouble]:
     for service in SERVICES:
         if not _alive(seen, service):
             yield Trouble(f"no {service} is alive", f"look at its pods and their logs; {_WITHOUT[service]}")
-    if len(versions := {beat.version or "unknown" for beat in seen.beats}) > 1:
-        listed = ", ".join(sorted(versions))
-        yield Trouble(f"several versions are running: {listed}", "an upgrade goes on, or got stuck")
+    if len(versions := _versions(seen)) > 1:
+        text = f"several versions are running: {', '.join(versions)}"
+        yield Trouble(text, "an upgrade goes on, or got stuck")
     yield from _some(_of_nodes(seen), "nodes", "ebbgate nodes")
     yield from _some(_of_policies(seen.verdicts), "policies", "ebbgate policies")
 
@@ -138,9 +138,8 @@ def _alive(seen: Seen, service: str) -> list[str]:
     return sorted({beat.name for beat in seen.beats if beat.service == service})
 
 
-def _few(names: list[str]) -> list[str]:
-    rest = len(names) - NAMED_MAX
-    return names if rest <= 0 else [*names[:NAMED_MAX], f"{rest} more"]
+def _versions(seen: Seen) -> tuple[str, ...]:
+    return tuple(sorted({beat.version or "unknown" for beat in seen.beats}))
 
 
 def _size(count: float) -> str:

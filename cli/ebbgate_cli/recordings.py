@@ -12,7 +12,7 @@ from nats.aio.subscription import Subscription
 from ebbgate_bus.contracts import subjects
 from ebbgate_bus.contracts.envelope import Stored
 from ebbgate_bus.contracts.streams import Stream
-from ebbgate_bus.runtime import connection, jetstream
+from ebbgate_bus.runtime import connection, follower, jetstream
 from ebbgate_cli import live
 
 
@@ -73,9 +73,7 @@ async def _all(bus: connection.Bus, subscription: Subscription, pending: int) ->
     found: list[Stored] = []
     while len(found) < pending:
         message = await subscription.next_msg(timeout=live.READ_TIMEOUT_S)
-        if message.headers and message.headers.get("Status") == "100":  # flow control, or a heartbeat
-            if reply := message.reply or message.headers.get("Nats-Consumer-Stalled"):
-                await bus.publish(reply)
+        if await follower.answered(bus, message):
             continue
         found.append(_stored(message))
         if message.metadata.num_pending == 0:

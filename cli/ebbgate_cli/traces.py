@@ -7,16 +7,17 @@ that were folded together share what follows: it hangs below each of them.
 
 import datetime
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import msgspec
 
 from ebbgate_bus.contracts import codec, envelope, reports, rows, standing, subjects, trace
 from ebbgate_bus.contracts.envelope import Stored
-from ebbgate_cli import live
+from ebbgate_cli import lines, live
 
 LOOKED_AT = 20
 """Events, the last first, until one is found from which anything followed."""
+SCOPES_MAX = 5
+"""Of a revision so many are named."""
 MAX_STEPS = 2000
 """Of one trace: as many nodes as a person may scroll through."""
 
@@ -136,7 +137,7 @@ def _trace(event: Stored, groups: Sequence[_Group]) -> Trace:
         troubles=[],
         steps=building.after({context.span}, context.trace),
     )
-    return Trace(_about(event.subject), context.trace, seen_ns, building.kernel_ns, root)
+    return Trace(lines.named(event.subject), context.trace, seen_ns, building.kernel_ns, root)
 
 
 class _Building:
@@ -201,24 +202,16 @@ def _said(messages: Sequence[Stored]) -> tuple[list[str], list[str]]:
             case reports.Applied():
                 says.append(f"revisions {decoded.all_revision}/{decoded.node_revision} in the kernel")
                 troubles += [problem.reason for problem in decoded.problems]
-    planned = [f"revision {number} for {_few(scopes)}" for number, scopes in sorted(revisions.items())]
+    planned = [
+        f"revision {number} for {lines.few(sorted(set(scopes)), SCOPES_MAX)}"
+        for number, scopes in sorted(revisions.items())
+    ]
     return planned + says, troubles
-
-
-def _few(names: Sequence[str]) -> str:
-    shown = ", ".join(sorted(set(names))[:5])
-    rest = len(set(names)) - 5
-    return f"{shown} and {rest} more" if rest > 0 else shown
 
 
 def _verdict(verdict: reports.Verdict) -> str:
     hindrance = standing.hindrance(verdict)
     return f"{hindrance.type} is {hindrance.status}, {hindrance.reason}" if hindrance else "ready"
-
-
-def _about(subject: str) -> str:
-    name = subjects.parse(subject)
-    return f"{name.kind.removeprefix('fact.')} {'/'.join(name.ids)}" if name else subject
 
 
 def _stored_ns(message: Stored) -> int:
@@ -234,5 +227,4 @@ def _stored_ns(message: Stored) -> int:
 
 
 def as_json(found: Trace) -> str:
-    plain: dict[str, Any] = msgspec.to_builtins(found)
-    return msgspec.json.format(msgspec.json.encode(plain), indent=2).decode()
+    return msgspec.json.format(msgspec.json.encode(found), indent=2).decode()

@@ -100,4 +100,4 @@ def test_sizes_are_for_people() -> None:
     ips = tuple(f"192.0.2.{n}" for n in range(5))
     (state,) = seen().nodes
     many = msgspec.structs.replace(state, egress_ips=ips)
-    assert overview.of(seen(nodes=(many,))).parts[-1].says == "192.0.2.0, 192.0.2.1, 192.0.2.2, 2 more"
+    assert overview.of(seen(nodes=(many,))).parts[-1].says == "192.0.2.0, 192.0.2.1, 192.0.2.2 and 2 more"

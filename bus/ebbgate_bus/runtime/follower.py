@@ -157,10 +157,7 @@ class _Replay:
         self.messages: list[Stored] = []
 
     async def take(self, message: Msg) -> None:
-        if message.headers and message.headers.get("Status") == "100":  # flow control, or a heartbeat
-            reply = message.reply or message.headers.get("Nats-Consumer-Stalled")
-            if reply:
-                await self._bus.publish(reply)
+        if await answered(self._bus, message):
             return
         metadata = message.metadata
         headers = self._ours(message.headers) if self._wanted and message.headers else _NO_HEADERS
@@ -312,6 +309,16 @@ class Follower:
     def _interrupted(self) -> None:
         self._reread = True
         self._arrived.set()
+
+
+async def answered(bus: connection.Bus, message: Msg) -> bool:
+    """Was it nothing but a consumer's flow control, or a heartbeat? The former has its answer now."""
+    headers = message.headers or {}
+    if headers.get("Status") != "100":
+        return False
+    if reply := message.reply or headers.get("Nats-Consumer-Stalled"):
+        await bus.publish(reply)
+    return True
 
 
 def is_republished(message: Msg) -> bool:

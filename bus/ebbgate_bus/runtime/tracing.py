@@ -118,6 +118,11 @@ def record(span: Span) -> None:
         _Tracing.exporter.export(span)
 
 
+def record_part(of: Context, name: str, when: tuple[int, int]) -> None:
+    """A part of the work of span `of`, from and to in nanoseconds since 1970; of one that is `recorded`."""
+    record(Span(name=name, context=child(of), parent=of.span, began_ns=when[0], ended_ns=when[1]))
+
+
 def headers() -> dict[str, str]:
     """Those of a message that begins a trace, and is followed by no work that anybody would look for."""
     return trace.headers(root())

@@ -1,4 +1,4 @@
-"""What every service measures of itself, whatever it does: its version, and whether it has its bus."""
+"""What every service says of itself, whatever it does: its version, and whether it has its bus."""
 
 import importlib.metadata
 from collections.abc import Iterator
@@ -13,6 +13,13 @@ CONNECTED = CATALOGUE.gauge("bus_connected", "1 while there is a connection to n
 INTERRUPTIONS = CATALOGUE.counter(
     "bus_interruptions", "How often messages may have been missed, so that streams were read anew"
 )
+
+
+def hindrance(bus: connection.Bus | None) -> str:
+    """Why a service can't work for want of its bus, or empty. Who had it stays ready while it is away."""
+    if bus is None:
+        return "the bus isn't reached yet; the log says why"
+    return f"the bus doesn't let us work: {bus.denied}" if bus.denied else ""
 
 
 def measured(service: str, bus: connection.Bus | None) -> Iterator[metrics.Measured]:

@@ -1,6 +1,5 @@
 """`ebbgate bugreport`: one archive of what is known, to send along with a question."""
 
-import asyncio
 import io
 import json
 import pathlib
@@ -18,13 +17,10 @@ import typer
 from ebbgate_bus.contracts import streams, subjects
 from ebbgate_bus.contracts.envelope import Stored
 from ebbgate_bus.runtime import connection, jetstream, service
-from ebbgate_cli import lines, live, output, overview, redaction
+from ebbgate_cli import lines, live, output, overview, recordings, redaction
 from ebbgate_cli.commands import options, status
 from ebbgate_cli.happenings import History
 
-JOURNAL_S = 3600.0
-QUIET_S = 1.0
-"""After so long without another message the journal is at its end."""
 LOG_LINES = "5000"
 FILE_MAX = 64 * 1024 * 1024
 """Characters of a file; what is more is left out, and that is said."""
@@ -75,34 +71,15 @@ async def _gather(bus: connection.Bus) -> dict[str, str]:
             continue
         info = await jetstream.request(bus, f"STREAM.INFO.{stream.name}", {})
         found[f"streams/{stream.name}.info.json"] = _json(info)
-        if stream in streams.STATE:
-            stored = await live.read(bus, stream, *stream.subjects)
-            found[f"streams/{stream.name}.jsonl"] = _lines(stored)
-    if streams.JOURNAL.name not in seen.server.missing:
-        found["streams/JOURNAL.jsonl"] = _lines(await _journal(bus))
+        stored = await recordings.read(bus, stream, stream.subjects)
+        found[f"streams/{stream.name}.jsonl"] = _lines(stored)
     return found
-
-
-async def _journal(bus: connection.Bus) -> list[Stored]:
-    """What was said until now."""
-    said: list[Stored] = []
-    replay = live.replay(bus, streams.JOURNAL, JOURNAL_S)
-    end = time.monotonic() + live.READ_TIMEOUT_S
-    try:
-        while time.monotonic() < end:
-            said.append(await asyncio.wait_for(anext(replay), QUIET_S))
-    except TimeoutError:
-        pass
-    return said
 
 
 def _lines(messages: Iterable[Stored]) -> str:
     """As `ebbgate tap -o json` prints them."""
     heard = History()
-    as_said = (
-        message if message.subject.startswith(subjects.LIVE) else _live(message) for message in messages
-    )
-    return "".join(f"{lines.as_json(heard.take(message))}\n" for message in as_said)
+    return "".join(f"{lines.as_json(heard.take(_live(message)))}\n" for message in messages)
 
 
 def _live(message: Stored) -> Stored:
@@ -144,15 +121,15 @@ def _said(*command: str) -> str:
 def _write(target: pathlib.Path, folder: str, parts: dict[str, str]) -> None:
     with tarfile.open(target, "w:gz") as archive:
         for name, text in parts.items():
-            cut = (
-                text
-                if len(text) <= FILE_MAX
-                else f"{text[:FILE_MAX]}\n[{len(text) - FILE_MAX} more characters]\n"
-            )
-            content = redaction.redact(cut).encode()
+            content = redaction.redact(_cut(text)).encode()
             entry = tarfile.TarInfo(f"{folder}/{name}")
             entry.size, entry.mtime = len(content), int(time.time())
             archive.addfile(entry, io.BytesIO(content))
+
+
+def _cut(text: str) -> str:
+    rest = len(text) - FILE_MAX
+    return f"{text[:FILE_MAX]}\n[{rest} more characters]\n" if rest > 0 else text
 
 
 def _pretty(value: msgspec.Struct) -> str:

@@ -62,9 +62,7 @@ class Report:
         self.bus: connection.Bus | None = None
 
     def unready(self) -> str:
-        if self.bus and self.bus.denied:
-            return f"the bus doesn't let us work: {self.bus.denied}"
-        return self.counts.unready
+        return vitals.hindrance(self.bus) or self.counts.unready
 
     def collect(self) -> Iterable[measures.Measured]:
         yield from vitals.measured("programmer", self.bus)

@@ -246,9 +246,7 @@ class Report:
         self.shell: Shell | None = None
 
     def unready(self) -> str:
-        if self.bus and self.bus.denied:
-            return f"the bus doesn't let us work: {self.bus.denied}"
-        return self.shell.unready() if self.shell else "the bus isn't reached yet; the log says why"
+        return vitals.hindrance(self.bus) or (self.shell.unready() if self.shell else "")
 
     def collect(self) -> Iterable[measures.Measured]:
         yield from vitals.measured("resolver", self.bus)

@@ -148,9 +148,7 @@ class _Report:
         self.bus: connection.Bus | None = None
 
     def unready(self) -> str:
-        if self.bus and self.bus.denied:
-            return f"the bus doesn't let us work: {self.bus.denied}"
-        return self.watcher.unready() if self.watcher else "the bus isn't reached yet; the log says why"
+        return vitals.hindrance(self.bus) or (self.watcher.unready() if self.watcher else "")
 
     def collect(self) -> Iterable[measures.Measured]:
         objects = self.watcher.counts if self.watcher else {}

@@ -56,16 +56,7 @@ class Pass:
         if not (self._done and tracing.recorded(self._pass)):
             return
         for span in self._done:
-            context = tracing.child(self._pass)
-            tracing.record(
-                tracing.Span(
-                    name=span.stage.value,
-                    context=context,
-                    parent=self._pass.span,
-                    began_ns=span.began_ns,
-                    ended_ns=span.ended_ns,
-                )
-            )
+            tracing.record_part(self._pass, span.stage.value, (span.began_ns, span.ended_ns))
         about: tracing.Attributes = {
             "ebbgate.node": applied.node,
             "ebbgate.revision.all": applied.all_revision,

@@ -90,13 +90,7 @@ class Turn:
         stages = {"fold": self._folding, "resolve": (self._began_ns, self._resolved_ns)}
         for name, when in stages.items():
             if when:
-                context = tracing.child(self._turn)
-                parent = self._turn.span
-                tracing.record(
-                    tracing.Span(
-                        name=name, context=context, parent=parent, began_ns=when[0], ended_ns=when[1]
-                    )
-                )
+                tracing.record_part(self._turn, name, when)
         self._record_turn(now_ns)
 
     def _record_turn(self, now_ns: int) -> None:

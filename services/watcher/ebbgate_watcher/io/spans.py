@@ -59,7 +59,7 @@ class Facts:
             )
         )
         if (normalised_ns := self._counts.normalised_ns(seen_ns)) > seen_ns:
-            self._child(root, f"normalise {what}", (seen_ns, normalised_ns))
+            tracing.record_part(root, f"normalise {what}", (seen_ns, normalised_ns))
         send = trace.of(message.headers)
         assert send is not None
         template = f"{subjects.ROOT}.{kind}"
@@ -73,12 +73,6 @@ class Facts:
                 ended_ns=now_ns,
                 attributes=tracing.sending(message.subject, template=template),
             )
-        )
-
-    def _child(self, root: trace.Context, name: str, when: tuple[int, int]) -> None:
-        context = tracing.child(root)
-        tracing.record(
-            tracing.Span(name=name, context=context, parent=root.span, began_ns=when[0], ended_ns=when[1])
         )
 
 
