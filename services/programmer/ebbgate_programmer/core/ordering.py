@@ -270,7 +270,9 @@ def _forget_slots(desired: KernelState, actual: KernelState) -> list[changes.Cha
 
 
 def _left(desired: KernelState, actual: KernelState, changed: Sequence[PathKey]) -> set[PathKey]:
-    """Of `changed` paths those that something goes away from, or comes to, in the same list."""
+    """Of `changed` paths those that something goes away from in the same list: by the look-ups of before they
+    are still asked for. What comes to a path comes after it.
+    """
     if not changed:
         return set()
     if desired.cluster != actual.cluster:
