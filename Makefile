@@ -51,9 +51,11 @@ soak: setup components ## properties on new examples (ROUNDS=3), leader kills, l
 	EBBGATE_EXAMPLES=soak $(BIN)/pytest tests/bus/test_fences.py tests/cluster/test_two_watchers.py tests/cluster/test_watcher_faults.py
 	$(BIN)/python -m ebbgate_lab.hunt --seeds $(HUNTS) --seconds $(HUNT_S) --document
 	tests/older_kernel/run
+	tests/older_kernel/run bullseye
 
-soak-kernel: setup ## a few kernel tests under Debian 12's kernel 6.1, emulated: 10 to 20 minutes
+soak-kernel: setup ## a few kernel tests under Debian's older kernels, 6.1 and 5.10, emulated: 10 to 30 minutes
 	tests/older_kernel/run
+	tests/older_kernel/run bullseye
 
 bench: setup ## figures: latency, cold start, memory, throughput; written to build/bench
 	$(BIN)/python -m bench
