@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import itertools
+import threading
 from typing import Any
 
 import pytest
@@ -131,6 +133,35 @@ async def test_a_follower_that_joins_under_churn_ends_with_what_the_stream_holds
                 break
     await churning
     assert state == {m.subject: m.payload for m in await follower.read(bus, streams.PLAN, PLAN)}
+
+
+async def test_a_read_under_churn_has_all_that_is_there_all_the_time(
+    bus: connection.Bus, server: Any
+) -> None:
+    """Of what is replaced while it is read the new version comes last, after what is new altogether."""
+    always = [peer(number) for number in range(20_000)]
+    await (await started(bus)).publish(always)
+    over = threading.Event()
+
+    async def churn() -> None:
+        other = await connection.connect(server.url, name="other")
+        pub = await started(other)
+        for start in itertools.count(0, 20):
+            if over.is_set():
+                break
+            numbers = range(start, start + 20)
+            pairs = [(peer(20_000 + n), peer(7919 * n % 20_000, f"10.1.{n % 256}.1")) for n in numbers]
+            await pub.publish(list(itertools.chain.from_iterable(pairs)))
+        await other.close()
+
+    churning = asyncio.create_task(asyncio.to_thread(asyncio.run, churn()))
+    try:
+        for _ in range(20):
+            found = {message.subject for message in await follower.read(bus, streams.PLAN, PLAN)}
+            assert not {message.subject for message in always} - found
+    finally:
+        over.set()
+        await churning
 
 
 async def test_a_follower_replaces_all_it_had_after_the_server_came_back(

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from nats.aio.msg import Msg
 
 from ebbgate_bus.contracts import envelope, facts, streams, subjects
 from ebbgate_bus.contracts.envelope import Outgoing, Stored
@@ -15,6 +16,7 @@ from ebbgate_lab import processes
 from .conftest import Server
 
 WITHIN_S = 15.0
+COUNT = 1000
 NODE = "apiVersion: v1\nkind: Node\nmetadata: {name: node1}\n"
 POD = """
 apiVersion: v1
@@ -183,6 +185,30 @@ async def test_a_bus_that_lost_its_data_is_filled_again(world: World) -> None:
     world.watcher.start()
     stored = await world.until_synced()
     assert stored[POD_FACT].payload
+
+
+async def test_of_pods_whose_files_follow_one_another_there_is_always_one(world: World) -> None:
+    """Each comes before the last one goes, also while the watcher lists the directory."""
+    await world.until_synced()
+    held: dict[str, bytes] = {}
+    gaps: list[str] = []
+
+    async def heard(message: Msg) -> None:
+        held[message.subject] = message.data
+        if not any(held.values()):
+            gaps.append(message.subject)
+
+    def name(number: int) -> str:
+        return f"pod-{number}.yaml"
+
+    await world.bus.subscribe(subjects.live(f"{subjects.ROOT}.fact.pod.shop.>"), cb=heard)
+    for number in range(COUNT):
+        world.write(name(number), (POD % "one").replace("web", f"web-{number}").replace("u-1", f"u-{number}"))
+        (world.folder / name(number - 1)).unlink(missing_ok=True)
+        await asyncio.sleep(0.001)
+    await world.until(lambda stored: bool(stored.get(subjects.fact("pod", "shop", f"web-{COUNT - 1}"))))
+    assert held
+    assert not gaps
 
 
 async def test_reports_of_nodes_that_exist_stay(world: World) -> None:

@@ -8,9 +8,10 @@ skipped: editors and Kubernetes' own volumes (`..data`) keep unfinished things t
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import watchfiles
 
 from ebbgate_watcher.core import inputs, manifests
@@ -23,7 +24,17 @@ LOOK_S = 1.0
 UNFINISHED_S = 0.3
 """A file that lost objects counts when nobody wrote to it for so long; until then its old objects stay."""
 
+GRAIN_S = 0.02
+"""The time of a directory's last change may be a tick early, which is 1 to 10 ms."""
+
 _Stamp = tuple[int, int, int]
+
+
+class _Listing(msgspec.Struct, frozen=True):
+    """`still`: no directory changed meanwhile, so that all of it is of one moment."""
+
+    stamps: dict[str, _Stamp]
+    still: bool
 
 
 class Directory:
@@ -35,6 +46,7 @@ class Directory:
         self._kinds = manifests.kinds(node_networks=node_networks)
         self._files: dict[str, manifests.File] = {}
         self._stamps: dict[str, _Stamp] = {}
+        self._missed = False
 
     async def run(self, deliver: sources.Deliver) -> None:
         while not self._path.is_dir():
@@ -59,20 +71,28 @@ class Directory:
                     recursive=True,
                 ):
                     yield
-                    while self._unfinished():
-                        await asyncio.sleep(UNFINISHED_S / 3)
+                    while self._missed or self._unfinished():
+                        await asyncio.sleep(GRAIN_S if self._missed else UNFINISHED_S / 3)
                         yield
             except OSError:  # the directory itself went; what it held stays in force until it is back
                 await asyncio.sleep(UNFINISHED_S)
                 yield
 
     def _look(self, *, first: bool = False) -> list[inputs.Input]:
-        """All there is if anything changed, else nothing."""
+        """All there is if anything changed, else nothing.
+
+        A missing file is believed to be gone if the listing was still. Where a pod's file is replaced by
+        another's meanwhile, a listing may be too early for the new one and too late for the old one, and the
+        address that they share would be nobody's.
+        """
         if not self._path.is_dir():
             return [inputs.Broken(str(self._path), "the directory is gone; what it held stays in force")]
         seen_ns = time.time_ns()
-        stamps = dict(self._scan())
-        gone = [name for name in self._files if name not in stamps]
+        listing = self._list()
+        stamps = listing.stamps
+        missing = [name for name in self._files if name not in stamps]
+        self._missed = bool(missing) and not listing.still
+        gone = missing if listing.still else []
         for name in gone:
             del self._files[name]
             self._stamps.pop(name, None)
@@ -83,17 +103,21 @@ class Directory:
         self._counts.normalised(seen_ns)
         return [inputs.Recovered(str(self._path)), *map(inputs.Recovered, gone), *said] if said else []
 
-    def _scan(self) -> Iterator[tuple[str, _Stamp]]:
-        for parent, folders, names in os.walk(self._path, followlinks=True):
-            folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+    def _list(self) -> _Listing:
+        quiet_since_ns = time.time_ns() - int(GRAIN_S * 1e9)
+        folders: list[str] = []
+        stamps: dict[str, _Stamp] = {}
+        for parent, inner, names in os.walk(self._path, followlinks=True):
+            folders.append(parent)
+            inner[:] = sorted(folder for folder in inner if not folder.startswith("."))
             for name in names:
                 if name.endswith(manifests.SUFFIXES) and not name.startswith("."):
                     path = Path(parent, name)
-                    try:
-                        stat = path.stat()
-                    except OSError:
-                        continue  # gone since the listing, or a link to nowhere
-                    yield str(path.relative_to(self._path)), (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+                    if stat := _stat(path):
+                        stamp = stat.st_mtime_ns, stat.st_size, stat.st_ino
+                        stamps[str(path.relative_to(self._path))] = stamp
+        still = all((stat := _stat(folder)) and stat.st_mtime_ns < quiet_since_ns for folder in folders)
+        return _Listing(stamps, still)
 
     def _read(self, name: str, stamp: _Stamp) -> None:
         last = self._files.get(name, manifests.File())
@@ -109,3 +133,11 @@ class Directory:
 
     def _unfinished(self) -> bool:
         return any(name not in self._stamps for name in self._files)
+
+
+def _stat(path: str | Path) -> os.stat_result | None:
+    """None if it is gone since it was listed, or a link to nowhere."""
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
