@@ -75,11 +75,16 @@ def _root(
         File,
         typer.Option("--nats-token", envvar="EBBGATE_NATS_TOKEN", metavar="FILE", help=access.TOKEN_HELP),
     ] = None,
+    creds: Annotated[
+        File,
+        typer.Option("--nats-creds", envvar="EBBGATE_NATS_CREDS", metavar="FILE", help=access.CREDS_HELP),
+    ] = None,
 ) -> None:
     """How to reach the bus stands before the command: ebbgate --nats-ca FILE --nats-nkey FILE list."""
-    if nkey and token:
-        raise typer.BadParameter("--nats-nkey and --nats-token: one is who you are, and there can't be two")
-    options.remember(access.Access(ca=ca, nkey=nkey, token=token))
+    try:
+        options.remember(access.as_one(access.Access(ca=ca), nkey=nkey, token=token, creds=creds))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def main() -> None:

@@ -97,7 +97,7 @@ def _secrets(command: list[str], folder: pathlib.Path, reach: access.Access) -> 
     """
     found: dict[str, pathlib.Path] = {}
     asks = _said([*command, "get", "deployment", USHER, "-o", "name"])
-    if asks and reach.nkey is None and reach.token is None:
+    if asks and not (reach.nkey or reach.token or reach.creds):
         token = _said([*command, "create", "token", READER, f"--audience={AUDIENCE}", "--duration=1h"])
         found |= _written(folder / "token", token)
     if reach.ca is None:
@@ -134,9 +134,10 @@ def _of_context(reach: access.Access, name: str) -> access.Access:
         raise NoWay(f"there is no NATS context {which}: {error.filename} can't be read") from error
     except msgspec.DecodeError as error:
         raise NoWay(f"the NATS context {name} can't be read: {error}") from error
-    if not found.url or found.creds or found.token or found.cert:
+    if not found.url or found.token or found.cert:
         raise NoWay(
-            f"the NATS context {name} needs a url, and of credentials it may have nkey, ca, user and password"
+            f"the NATS context {name} needs a url, and of credentials it may have nkey, creds, ca, user and "
+            "password"
         )
     url = found.url
     if found.user:
@@ -146,5 +147,6 @@ def _of_context(reach: access.Access, name: str) -> access.Access:
         reach,
         url=url,
         nkey=pathlib.Path(found.nkey) if found.nkey else reach.nkey,
+        creds=pathlib.Path(found.creds) if found.creds else reach.creds,
         ca=pathlib.Path(found.ca) if found.ca else reach.ca,
     )

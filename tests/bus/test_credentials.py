@@ -22,6 +22,7 @@ from ebbgate_bus.runtime import access, connection, follower, jetstream, publish
 from ebbgate_lab import processes
 from ebbgate_usher.io import certificates, making, stores
 
+from . import operated
 from .test_fences import free_port
 from .test_permissions import WITHIN_S
 
@@ -270,6 +271,26 @@ async def test_rotation_of_everything_under_running_clients_loses_nothing(made: 
         await tasks[1]
     for bus in (resolver, node):
         await bus.close()
+
+
+async def test_a_server_with_an_operator_is_used_by_credentials_of_an_account(tmp_path: pathlib.Path) -> None:
+    """As hosted ones have it: one account, in which each of ours may do all."""
+    hosted = operated.Operated(tmp_path)
+    hosted.start()
+    try:
+        reach = access.Access(url=hosted.url, creds=hosted.creds)
+        bus = await asyncio.wait_for(connection.connect(reach, name="r", principal=RESOLVER), WITHIN_S)
+        await jetstream.ensure_streams(bus)
+        pipeline = publisher.Publisher(bus)
+        await pipeline.start()
+        await pipeline.publish([Outgoing(subjects.peer("node-1"), b"{}")])
+        assert len(await follower.read(bus, streams.PLAN, [f"{subjects.ALL_SCOPE}.>"])) == 1
+        await bus.close()
+        assert "Violation" in await refusal(access.Access(url=hosted.url))
+        hosted.creds.write_text("nothing")
+        assert "it isn't a .creds file" in await refusal(reach)
+    finally:
+        hosted.process.kill()
 
 
 def test_the_page_on_security_says_what_works(tmp_path: pathlib.Path) -> None:

@@ -3,6 +3,7 @@
 import base64
 import json
 import pathlib
+import subprocess
 import sys
 import time
 from typing import Any
@@ -30,6 +31,7 @@ class Hall:
         self.url = f"nats://localhost:{self.port}"
         self.ca = folder / "ca" / "ca.crt"
         self.ushers: list[processes.Process] = []
+        self.health_port = 0
         self.server: processes.Process | None = None
 
     async def start(self) -> None:
@@ -47,15 +49,16 @@ class Hall:
         processes.until_listening("127.0.0.1", self.port)
         self.usher()
 
-    def usher(self) -> processes.Process:
-        """One more, as the ServiceAccount that deploy/ has for it."""
-        token = self.write("usher.token", self.token("ebbgate-usher", audience=""))
+    def usher(self, account: str = "ebbgate-usher") -> processes.Process:
+        """One more, as the ServiceAccount that deploy/ has for it. Of its health it says on `health_port`."""
+        token = self.write(f"{account}.token", self.token(account, audience=""))
+        self.health_port, *_ = apiserver.free_ports()
         number = len(self.ushers)
         keys = self.folder / "usher"
         arguments = [
             *("serve", "--nats", self.url, "--nats-ca", str(self.ca), "--nats-nkey", str(keys / "usher.nk")),
             *("--issuer", str(keys / "issuer.nk"), "--api-url", self.api.url, "--api-token", str(token)),
-            *("--api-ca", str(self.api.signed_by)),
+            *("--api-ca", str(self.api.signed_by), "--health-port", str(self.health_port)),
         ]
         process = processes.Process(
             f"usher-{number}",
@@ -65,6 +68,11 @@ class Hall:
         process.start()
         self.ushers.append(process)
         return process
+
+    def health(self, path: str) -> str:
+        """What the last usher says there."""
+        command = ["curl", "-s", "--max-time", "5", f"http://127.0.0.1:{self.health_port}{path}"]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
     def stop(self) -> None:
         for process in (*self.ushers, *([self.server] if self.server else [])):

@@ -161,6 +161,25 @@ async def test_a_second_usher_answers_when_the_first_is_gone(hall: Hall) -> None
     assert events(second, "connection.accepted")
 
 
+async def test_it_counts_its_answers(hall: Hall) -> None:
+    bus = await asyncio.wait_for(hall.connect(hall.token("ebbgate-reader"), READER), WITHIN_S)
+    await bus.close()
+    assert hall.health("/readyz") == "ok\n"
+    told = hall.health("/metrics")
+    assert 'ebbgate_usher_answers_total{outcome="accepted"} 1.0' in told
+    assert "ebbgate_usher_under_way 0.0" in told
+    assert "ebbgate_usher_review_seconds_count 2.0" in told  # its own question, and that of the reader
+    assert "ebbgate_bus_connected 1.0" in told
+
+
+async def test_one_that_may_not_ask_is_not_ready(hall: Hall) -> None:
+    """So that an upgrade stops at it, and the ushers before it go on."""
+    lacking = hall.usher("ebbgate-reader")
+    await until_logged(lacking, "api.unusable")
+    assert 'cannot create resource "tokenreviews"' in hall.health("/readyz")
+    assert not events(lacking, "usher.ready")
+
+
 async def _credentials(hall: Hall, *arguments: str) -> tuple[int, str]:
     """As the ServiceAccount that deploy/ has for it."""
     token = hall.write("credentials.token", hall.token("ebbgate-credentials", audience=""))

@@ -1,5 +1,6 @@
 """The chart as Helm renders it, without a cluster: what it must agree with elsewhere, and what it refuses."""
 
+import argparse
 import asyncio
 import json
 import pathlib
@@ -127,6 +128,43 @@ def test_services_understand_what_they_are_told(monkeypatch: pytest.MonkeyPatch)
     assert watcher.reach == resolver.reach == reach
 
 
+def test_a_nats_of_ones_own_is_reached_as_it_wants_to_be() -> None:
+    found = rendered(nats={"urlSecret": "where", "credsSecret": "who", "tls": {"caSecret": "whose"}})
+    assert not [each for each in found if "ebbgate-nats" in each["metadata"]["name"]]
+    assert not [
+        each for each in found if each["metadata"]["name"] in ("ebbgate-usher", "ebbgate-credentials")
+    ]
+    for kind, name in (
+        ("Deployment", "ebbgate-watcher"),
+        ("Deployment", "ebbgate-resolver"),
+        ("Deployment", "ebbgate-cli"),
+        ("DaemonSet", "ebbgate-programmer"),
+    ):
+        pod = named(found, kind, name)["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        (url,) = [each["valueFrom"] for each in container["env"] if each["name"] == "EBBGATE_NATS_URL"]
+        assert url == {"secretKeyRef": {"name": "where", "key": "url"}}
+        told = {each["name"]: each.get("value", "") for each in container["env"]}
+        reach = access.chosen(*options(told))
+        assert (reach.ca, reach.creds, reach.token) == (
+            pathlib.Path("/etc/ebbgate/ca/ca.crt"),
+            pathlib.Path("/etc/ebbgate/creds/nats.creds"),
+            None,
+        )
+        secrets = {each["name"]: each["secret"]["secretName"] for each in pod["volumes"] if "secret" in each}
+        assert {
+            secrets[mount["name"]]: mount["mountPath"]
+            for mount in container["volumeMounts"]
+            if mount["name"] in secrets
+        } == {"whose": "/etc/ebbgate/ca", "who": "/etc/ebbgate/creds"}
+
+
+def options(environment: Mapping[str, str]) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+    parser = argparse.ArgumentParser()
+    access.add_options(parser, environment)
+    return parser, parser.parse_args([])
+
+
 @pytest.mark.parametrize(("monitored", "bind"), [(False, "127.0.0.1"), (True, "")])
 def test_metrics_of_nodes_are_seen_from_outside_only_where_somebody_comes_for_them(
     monitored: bool, bind: str
@@ -172,6 +210,11 @@ REFUSED: list[tuple[str, Mapping[str, Any]]] = [
         "at '/resolver/clusterCIDRs/0': '10.0.0.0' does not match",
         {"resolver": {"clusterCIDRs": ["10.0.0.0"]}},
     ),
+    (
+        "nats.url and nats.urlSecret: the bus is in one place",
+        {"nats": {"url": "nats://a", "urlSecret": "b"}},
+    ),
+    ("nats.credsSecret is for a NATS of yours", {"nats": {"credsSecret": "c"}}),
     ("watcher.lease: durationSeconds must exceed", {"watcher": {"lease": {"durationSeconds": 5}}}),
 ]
 

@@ -5,13 +5,15 @@ One story, told by the tests in their order: installed, restarted, drained, upgr
 installed in another size, cleaned.
 """
 
+import base64
 import json
+import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from ebbgate_lab import images
+from ebbgate_lab import images, lab, processes
 from ebbgate_lab.cluster import helm
 from ebbgate_lab.cluster import scene as scenes
 
@@ -200,6 +202,35 @@ def test_three_servers_are_restarted(scene: scenes.Scene, traffic: Traffic) -> N
     traffic.assert_none_lost_or_wrong()
 
 
+def test_installed_with_a_nats_of_ones_own(
+    scene: scenes.Scene, traffic: Traffic, tmp_path: pathlib.Path
+) -> None:
+    """Outside of the cluster, with the accounts and the certificate that the chart's job made for it."""
+    uninstall(scene)
+    bus = {"url": f"nats://{lab.CONTROL}:4222", "auth": {"enabled": True}, "tls": {"enabled": True}}
+    options = [each for each in INSTALL if each != "--wait"]
+    scene.helm.call(
+        "install", *options, values=VALUES | {"nats": bus, "credentials": {"names": [lab.CONTROL]}}
+    )
+    for name, content in secret(scene, "ebbgate-nats-server").items():
+        (tmp_path / name).write_bytes(content)
+    security = f"""
+        tls {{ cert_file: "{tmp_path}/tls.crt", key_file: "{tmp_path}/tls.key" }}
+        include "accounts.conf"
+    """
+    server = processes.nats_server(
+        tmp_path, host=lab.CONTROL, port=4222, netns=scene.netns("control"), security=security
+    )
+    try:
+        server.start()
+        traffic.follow_a_change("192.0.2.64/26")
+        traffic.until_more()
+        traffic.forgive()
+        traffic.assert_none_lost_or_wrong()
+    finally:
+        server.kill()
+
+
 def test_cleaned_nodes_are_as_they_were(scene: scenes.Scene, traffic: Traffic) -> None:
     """All pods of Ebbgate are gone before; that the clean step was forgotten is no harm."""
     uninstall(scene)
@@ -221,8 +252,13 @@ def uninstall(scene: scenes.Scene) -> None:
     )
 
 
-def server_certificate(scene: scenes.Scene) -> str:
-    return str(scene.kubectl.get("-n", NAMESPACE, "secret", "ebbgate-nats-server")["data"]["tls.crt"])
+def server_certificate(scene: scenes.Scene) -> bytes:
+    return secret(scene, "ebbgate-nats-server")["tls.crt"]
+
+
+def secret(scene: scenes.Scene, name: str) -> dict[str, bytes]:
+    data = scene.kubectl.get("-n", NAMESPACE, "secret", name)["data"]
+    return {key: base64.b64decode(value) for key, value in data.items()}
 
 
 def in_programmer(scene: scenes.Scene, *command: str) -> str:

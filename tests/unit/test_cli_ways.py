@@ -47,7 +47,7 @@ def test_a_password_goes_with_the_address_and_is_not_shown(contexts: pathlib.Pat
     [
         ("{", "can't be read"),
         ("{}", "needs a url"),
-        ('{"url": "bus", "creds": "/x"}', "may have nkey, ca, user and password"),
+        ('{"url": "bus", "cert": "/x"}', "may have nkey, creds, ca, user and password"),
         (None, "there is no NATS context bad"),
     ],
 )

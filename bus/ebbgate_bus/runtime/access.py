@@ -23,6 +23,13 @@ CA_HELP = (
 )
 NKEY_HELP = "seed of an nkey (SU…)"
 TOKEN_HELP = "token, such as that of a ServiceAccount"
+CREDS_HELP = (
+    "credentials as NATS' own tools make them (.creds): a JWT and its key, for an account of ours alone"
+)
+IDENTITIES = {"nkey": NKEY_HELP, "token": TOKEN_HELP, "creds": CREDS_HELP}
+"""Options that say who one is, of which one at most is given."""
+
+_PART = re.compile(r"-----BEGIN ([A-Z ]+)-----\s*(\S+)\s*-+END")
 
 
 class Unusable(nats.errors.Error):
@@ -31,14 +38,15 @@ class Unusable(nats.errors.Error):
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):
     """`url`: servers, comma-separated. `server_name`: what their certificates are for, if not that address.
-    The others are files, each of them optional; of `nkey` and `token` at most one. Who presents one gets the
-    grant of its role, in an account of its role; who presents none speaks to a bus of one account.
+    The others are files, each of them optional; of IDENTITIES at most one. Who presents a key or a token gets
+    the grant of its role, in an account of its role; everybody else speaks to a bus of one account.
     """
 
     url: str = URL
     ca: pathlib.Path | None = None
     nkey: pathlib.Path | None = None
     token: pathlib.Path | None = None
+    creds: pathlib.Path | None = None
     server_name: str = ""
 
     @property
@@ -61,7 +69,7 @@ def add_options(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None
         metavar="URL",
         help="NATS servers, separated by commas (EBBGATE_NATS_URL; default: %(default)s)",
     )
-    for name, text in (("ca", CA_HELP), ("nkey", NKEY_HELP), ("token", TOKEN_HELP)):
+    for name, text in (("ca", CA_HELP), *IDENTITIES.items()):
         parser.add_argument(
             f"--nats-{name}",
             default=env.get(f"EBBGATE_NATS_{name.upper()}") or None,
@@ -73,15 +81,39 @@ def add_options(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None
 
 def chosen(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Access:
     """Ends the process with a message if they contradict each other."""
-    if given.nats_nkey and given.nats_token:
-        parser.error("--nats-nkey and --nats-token: one is who you are, and there can't be two")
-    return Access(url=given.nats, ca=given.nats_ca, nkey=given.nats_nkey, token=given.nats_token)
+    try:
+        return as_one(
+            Access(url=given.nats, ca=given.nats_ca),
+            **{name: getattr(given, f"nats_{name}") for name in IDENTITIES},
+        )
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def as_one(reach: Access, **identities: pathlib.Path | None) -> Access:
+    """`reach` as who has one of IDENTITIES. Raises ValueError, with a text for people, if there are two."""
+    given = {name: path for name, path in identities.items() if path}
+    if len(given) > 1:
+        names = " and ".join(f"--nats-{name}" for name in given)
+        raise ValueError(f"{names}: one is who you are, and there can't be two")
+    return msgspec.structs.replace(reach, **given)
 
 
 def read_key(path: pathlib.Path) -> keys.Key:
     """Raises Unusable."""
     try:
         return keys.Key(read_secret(path))
+    except nkeys.Unreadable as error:
+        raise Unusable(f"{path}: {error}") from error
+
+
+def read_creds(path: pathlib.Path) -> tuple[str, keys.Key]:
+    """The JWT, and the key that it is for. Raises Unusable."""
+    parts = dict(_PART.findall(read_secret(path)))
+    try:
+        return parts["NATS USER JWT"], keys.Key(parts["USER NKEY SEED"])
+    except KeyError as error:
+        raise Unusable(f"{path} has no {error.args[0]}: it isn't a .creds file") from error
     except nkeys.Unreadable as error:
         raise Unusable(f"{path}: {error}") from error
 
@@ -121,7 +153,7 @@ def explain(error: Exception) -> str:
     if "authorization violation" in lower:
         return (
             "the server doesn't accept our credentials (Authorization Violation): are they, in the files of "
-            "--nats-nkey or --nats-token, those that it knows?"
+            "--nats-nkey, --nats-token or --nats-creds, those that it knows?"
         )
     if "authentication expired" in lower or "authentication revoked" in lower:
         return f"our credentials have run out ({text}); connecting with what the files hold now"

@@ -73,6 +73,11 @@ class Bus(Client):
         return bool(self._server_info.get("cluster"))
 
     @property
+    def server_version(self) -> str:
+        """Of the server we are connected to, or were last."""
+        return str(self._server_info.get("version", ""))
+
+    @property
     def api(self) -> str:
         """Prefix of JetStream's API."""
         return self.grant.api if self.grant else permissions.API
@@ -88,6 +93,10 @@ class Bus(Client):
         if self.reach.nkey:
             key = access.read_key(self.reach.nkey)
             self._public_nkey, self._signature_cb, self._auth_configured = key.public, key.signature, True
+        elif self.reach.creds:
+            jwt, key = access.read_creds(self.reach.creds)
+            self._user_jwt_cb = lambda: bytearray(jwt.encode())
+            self._signature_cb, self._auth_configured = key.signature, True
         elif self.reach.token:
             self.options["token"], self._auth_configured = access.read_secret(self.reach.token), True
         return super()._connect_command()

@@ -23,7 +23,7 @@ def hindrance(bus: connection.Bus | None) -> str:
 
 
 def measured(service: str, bus: connection.Bus | None) -> Iterator[metrics.Measured]:
-    """`service`: watcher, resolver, programmer. `bus`: None before there was one."""
+    """`service`: watcher, resolver, programmer, usher. `bus`: None before there was one."""
     version = importlib.metadata.version(f"ebbgate-{service}")
     yield metrics.Measured(BUILD, {(service, version): 1.0})
     yield metrics.one(CONNECTED, bool(bus and bus.is_connected))

@@ -7,11 +7,13 @@ import logging
 import pathlib
 import sys
 import time
+from collections.abc import Iterator
 
 from ebbgate_bus.contracts import nkeys
-from ebbgate_bus.runtime import access, connection, health, logs, service
+from ebbgate_bus.runtime import access, connection, health, logs, metrics, service, vitals
 from ebbgate_usher import settings
 from ebbgate_usher.io import api, callout, certificates, making, reloading, stores
+from ebbgate_usher.io import metrics as of_usher
 
 log = logging.getLogger("ebbgate_usher")
 
@@ -40,17 +42,26 @@ def _place(chosen: settings.Settings) -> api.Place:
 async def _serve(chosen: settings.Settings) -> None:
     server = api.Api(_place(chosen))
     bus: connection.Bus | None = None
+    answering: callout.Callout | None = None
 
     def unready() -> str:
-        return "" if bus and bus.is_connected else "the bus isn't reached; the log says why"
+        if answering is None or not (bus and bus.is_connected):
+            return "the bus isn't reached; the log says why"
+        return answering.trouble
+
+    def collect() -> Iterator[metrics.Measured]:
+        yield from vitals.measured("usher", bus)
+        if answering:
+            yield from of_usher.collect(answering)
 
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(health.serve(health.Health(unready, tuple), chosen.health))
+            tasks.create_task(health.serve(health.Health(unready, collect), chosen.health))
             issuer = access.read_key(chosen.issuer)
             bus = await connection.connect(chosen.reach, name="usher")
             terms = callout.Terms(chosen.audience, chosen.accounts)
-            await callout.Callout(bus, server, issuer, terms).start()
+            answering = callout.Callout(bus, server, issuer, terms)
+            await answering.start()
             log.info("usher.ready", extra={"fields": {"issuer": issuer.public}})
             await asyncio.Event().wait()
     finally:

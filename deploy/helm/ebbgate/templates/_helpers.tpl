@@ -26,14 +26,25 @@ app.kubernetes.io/component: {{ .component }}
 {{- include "ebbgate.image" (dict "root" . "image" (ternary .Values.nats.image .Values.image (ne .Values.nats.image.repository ""))) -}}
 {{- end }}
 
+{{/* "true": the servers are of our own. */}}
+{{- define "ebbgate.nats.own" -}}
+{{- and (empty .Values.nats.url) (empty .Values.nats.urlSecret) -}}
+{{- end }}
+
+{{/* Where the bus is; in a Secret, as it may have a password. */}}
 {{- define "ebbgate.nats.url" -}}
-{{- .Values.nats.url | default (printf "nats://ebbgate-nats.%s.svc:4222" .Release.Namespace) -}}
+- name: EBBGATE_NATS_URL
+  {{- if .Values.nats.urlSecret }}
+  valueFrom:
+    secretKeyRef: {name: {{ .Values.nats.urlSecret }}, key: url}
+  {{- else }}
+  value: {{ .Values.nats.url | default (printf "nats://ebbgate-nats.%s.svc:4222" .Release.Namespace) | quote }}
+  {{- end }}
 {{- end }}
 
 {{/* How every service reaches the bus. */}}
 {{- define "ebbgate.nats.env" -}}
-- name: EBBGATE_NATS_URL
-  value: {{ include "ebbgate.nats.url" . | quote }}
+{{- include "ebbgate.nats.url" . }}
 {{- if eq (include "ebbgate.tls" .) "true" }}
 - name: EBBGATE_NATS_CA
   value: /etc/ebbgate/ca/ca.crt
@@ -41,6 +52,10 @@ app.kubernetes.io/component: {{ .component }}
 {{- if eq (include "ebbgate.auth" .) "true" }}
 - name: EBBGATE_NATS_TOKEN
   value: /var/run/secrets/ebbgate/token
+{{- end }}
+{{- if .Values.nats.credsSecret }}
+- name: EBBGATE_NATS_CREDS
+  value: /etc/ebbgate/creds/nats.creds
 {{- end }}
 {{- end }}
 
@@ -221,12 +236,12 @@ volumeMounts:
 
 {{/* "true": clients show who they are. Unless told otherwise, to servers of our own. */}}
 {{- define "ebbgate.auth" -}}
-{{- if kindIs "invalid" .Values.nats.auth.enabled }}{{ empty .Values.nats.url }}{{ else }}{{ .Values.nats.auth.enabled }}{{ end -}}
+{{- if kindIs "invalid" .Values.nats.auth.enabled }}{{ include "ebbgate.nats.own" . }}{{ else }}{{ .Values.nats.auth.enabled }}{{ end -}}
 {{- end }}
 
 {{/* "true": clients demand TLS. Unless told otherwise, of servers of our own, and where there is a CA. */}}
 {{- define "ebbgate.tls" -}}
-{{- if kindIs "invalid" .Values.nats.tls.enabled }}{{ or (empty .Values.nats.url) (ne .Values.nats.tls.caSecret "") }}{{ else }}{{ .Values.nats.tls.enabled }}{{ end -}}
+{{- if kindIs "invalid" .Values.nats.tls.enabled }}{{ or (eq (include "ebbgate.nats.own" .) "true") (ne .Values.nats.tls.caSecret "") }}{{ else }}{{ .Values.nats.tls.enabled }}{{ end -}}
 {{- end }}
 
 {{- define "ebbgate.caSecret" -}}
@@ -246,6 +261,9 @@ volumeMounts:
 {{- if eq (include "ebbgate.auth" .) "true" }}
 - {name: bus-token, mountPath: /var/run/secrets/ebbgate, readOnly: true}
 {{- end }}
+{{- if .Values.nats.credsSecret }}
+- {name: bus-creds, mountPath: /etc/ebbgate/creds, readOnly: true}
+{{- end }}
 {{- end }}
 
 {{- define "ebbgate.nats.volumes" -}}
@@ -258,6 +276,10 @@ volumeMounts:
   projected:
     sources:
       - serviceAccountToken: {path: token, audience: ebbgate-nats, expirationSeconds: 3600}
+{{- end }}
+{{- if .Values.nats.credsSecret }}
+- name: bus-creds
+  secret: {secretName: {{ .Values.nats.credsSecret }}, defaultMode: 288}
 {{- end }}
 {{- end }}
 

@@ -3,6 +3,7 @@
 from ebbgate_bus.runtime import metrics, vitals
 from ebbgate_programmer.io import metrics as of_programmer
 from ebbgate_resolver.io import metrics as of_resolver
+from ebbgate_usher.io import metrics as of_usher
 from ebbgate_watcher.io import metrics as of_watcher
 
 SERVICES: dict[str, metrics.Catalogue] = {
@@ -10,6 +11,7 @@ SERVICES: dict[str, metrics.Catalogue] = {
     "Watcher": of_watcher.CATALOGUE,
     "Resolver": of_resolver.CATALOGUE,
     "Programmer": of_programmer.CATALOGUE,
+    "Usher": of_usher.CATALOGUE,
 }
 OF_PROCESS = {
     "process_cpu_seconds_total": "CPU time",

@@ -13,7 +13,7 @@ from nats.aio.msg import Msg
 
 from ebbgate_bus.contracts.accounts import CALLOUT_SUBJECT
 from ebbgate_bus.contracts.permissions import Principal, Role
-from ebbgate_bus.runtime import connection, keys
+from ebbgate_bus.runtime import connection, keys, metrics
 from ebbgate_usher.core import claims, tokens
 from ebbgate_usher.core.tokens import Rejected
 from ebbgate_usher.io import api, reviews
@@ -21,6 +21,7 @@ from ebbgate_usher.io import api, reviews
 QUEUE = "ebbgate-usher"
 AT_ONCE = 64
 """Questions under way; more wait. A fleet that comes back asks a question for each node."""
+AGAIN_S = 2.0
 LIFE_S = 3600
 """Of a connection whose token doesn't say when it ends."""
 
@@ -35,13 +36,29 @@ class Terms(msgspec.Struct, frozen=True):
 
 
 class Callout:
+    """`answered`: by outcome. `trouble`: why the API server couldn't be asked at last, or empty."""
+
     def __init__(self, bus: connection.Bus, server: api.Api, issuer: keys.Key, terms: Terms) -> None:
         self._bus, self._api, self._issuer, self._terms = bus, server, issuer, terms
         self._room = asyncio.Semaphore(AT_ONCE)
         self._under_way: set[asyncio.Task[None]] = set()
         self.answered = {"accepted": 0, "rejected": 0, "unanswered": 0}
+        self.reviews = metrics.Histogram()
+        self.trouble = "the API server hasn't been asked yet"
+
+    @property
+    def under_way(self) -> int:
+        return len(self._under_way)
 
     async def start(self) -> None:
+        """Asks the API server once before anybody waits for it: returns when it answers."""
+        while True:
+            try:
+                await self._review("nobody's")
+                break
+            except (api.Refused, *api.FAILURES):
+                log.warning("api.unusable", extra={"fields": {"reason": self.trouble}})
+                await asyncio.sleep(AGAIN_S)
         await self._bus.subscribe(CALLOUT_SUBJECT, queue=QUEUE, cb=self._take)
 
     async def _take(self, message: Msg) -> None:
@@ -62,8 +79,8 @@ class Callout:
             outcome = await self._judge(asked)
         except claims.Unreadable as error:
             self._say("unanswered", {"reason": f"a question that can't be read: {error}"})
-        except (api.Refused, *api.FAILURES) as error:
-            self._say("unanswered", {"reason": f"the API server can't be asked: {str(error) or repr(error)}"})
+        except (api.Refused, *api.FAILURES):
+            self._say("unanswered", {"reason": self.trouble})
         else:
             issuer, now_s = self._issuer.public, int(time.time())
             jwt = self._signed(claims.answer(asked, outcome, issuer=issuer, now_s=now_s))
@@ -73,7 +90,7 @@ class Callout:
         token = asked.connect_opts.auth_token
         found: Principal | Rejected = Rejected("it shows no token")
         if token:
-            review = await reviews.review(self._api, token, audience=self._terms.audience)
+            review = await self._review(token)
             found = tokens.judge(review, self._terms.accounts, audience=self._terms.audience)
         fields = {"client": asked.connect_opts.name, "server": asked.server_id.name}
         if isinstance(found, Rejected):
@@ -88,6 +105,18 @@ class Callout:
             return Rejected(str(error))
         self._say("accepted", fields | {"role": str(found.role), "node": found.node})
         return self._signed(jwt)
+
+    async def _review(self, token: str) -> tokens.Review:
+        """Raises api.Refused, api.FAILURES."""
+        began = time.monotonic()
+        try:
+            found = await reviews.review(self._api, token, audience=self._terms.audience)
+        except (api.Refused, *api.FAILURES) as error:
+            self.trouble = f"the API server can't be asked: {str(error) or repr(error)}"
+            raise
+        self.trouble = ""
+        self.reviews.observe(time.monotonic() - began)
+        return found
 
     def _signed(self, unsigned: bytes) -> str:
         return (unsigned + b"." + claims.encoded(self._issuer.sign(unsigned))).decode()
