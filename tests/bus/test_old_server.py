@@ -17,7 +17,7 @@ from .conftest import Server
 from .test_fences import free_port
 
 OLD = pathlib.Path(__file__).parents[2] / "build/nats-too-old/bin/nats-server"
-SAID = "is too old, as it has no atomic batches: 2.12 or newer is needed"
+SAID = "is too old to fence atomic batches: 2.12.1 or newer is needed"
 WITHIN_S = 20.0
 
 

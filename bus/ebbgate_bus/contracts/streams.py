@@ -17,8 +17,8 @@ TOMBSTONE_TTL = "1h"
 MAX_PAYLOAD = 4 * 1024 * 1024
 MAX_BATCH = 1000
 """Messages of one atomic batch (the server's limit)."""
-OLDEST_SERVER = (2, 12)
-"""The first nats-server with atomic batches."""
+OLDEST_SERVER = (2, 12, 1)
+"""The first nats-server whose atomic batches can be fenced: 2.12.0 refuses them (measured)."""
 
 
 class Stream(msgspec.Struct, frozen=True):
@@ -50,11 +50,11 @@ def of(subject: str) -> Stream | None:
 
 def too_old(version: str) -> str:
     """Why a nats-server of `version` can't be used, or empty."""
-    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
-    if len(numbers) < 2 or numbers >= OLDEST_SERVER:
+    numbers = tuple(int(part) for part in version.partition("-")[0].split(".") if part.isdecimal())
+    if len(numbers) < len(OLDEST_SERVER) or numbers >= OLDEST_SERVER:
         return ""
     oldest = ".".join(map(str, OLDEST_SERVER))
-    return f"nats-server {version} is too old, as it has no atomic batches: {oldest} or newer is needed"
+    return f"nats-server {version} is too old to fence atomic batches: {oldest} or newer is needed"
 
 
 def api_config(stream: Stream, *, replicas: int = 1) -> dict[str, object]:
