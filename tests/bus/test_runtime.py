@@ -164,6 +164,28 @@ async def test_a_read_under_churn_has_all_that_is_there_all_the_time(
         await churning
 
 
+@on_both
+async def test_what_was_stored_and_not_sent_on_is_found_in_time(
+    bus: connection.Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a stream's leader dies between the two: here it is told for a moment to send nothing on."""
+    monkeypatch.setattr(follower, "CHECK_S", 0.2)
+    config = (await jetstream.request(bus, "STREAM.INFO.PLAN", {}))["config"]
+    pub = await started(bus)
+    await pub.publish([peer(1)])
+    async with contextlib.aclosing(follower.Follower(bus, streams.PLAN, PLAN).batches()) as batches:
+        assert len((await anext(batches)).messages) == 1
+        silent = {name: value for name, value in config.items() if name != "republish"}
+        await jetstream.request(bus, "STREAM.UPDATE.PLAN", silent)
+        await pub.publish([peer(2)])
+        await jetstream.request(bus, "STREAM.UPDATE.PLAN", config)
+        again = await asyncio.wait_for(anext(batches), 20)
+        assert again.replaced
+        assert len(again.messages) == 2
+        await pub.publish([peer(3)])
+        assert len((await anext(batches)).messages) == 1
+
+
 async def test_a_follower_replaces_all_it_had_after_the_server_came_back(
     bus: connection.Bus, server: Any
 ) -> None:

@@ -9,6 +9,7 @@ thousands of nodes (measured); here consumers live only while reading.
 import asyncio
 import contextlib
 import logging
+import operator
 import os
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
@@ -28,6 +29,11 @@ IDLE_TIMEOUT_S = 5.0
 """A read during which nothing arrives for so long is begun again."""
 MAX_BATCH = 10_000
 """Messages handed over at once, so that a flood doesn't keep the loop from beating."""
+CHECK_S = 60.0
+"""How often a follower asks whether it has all: a leader of a stream that dies between storing a message and
+sending it on leaves nobody who would."""
+GRACE_S = 1.0
+"""For what is on its way meanwhile."""
 QUEUE_LIMIT = 1_000_000
 """Messages waiting; a reader that is further behind reads the stream anew instead."""
 
@@ -252,6 +258,7 @@ class Follower:
         self._stream = stream
         self._filters = tuple(filters)
         self._waiting: deque[tuple[int, Stored]] = deque()
+        self._complete_to: list[int] = [0] * len(self._filters)
         self._arrived = asyncio.Event()
         self._reread = True
 
@@ -259,22 +266,23 @@ class Follower:
         """First all there is, then what changes; all there is again after each interruption."""
         forget = self._bus.on_interruption(self._interrupted)
         live = [await self._subscribe(number, one) for number, one in enumerate(self._filters)]
+        checking = asyncio.create_task(self._check_for_ever())
         try:
-            complete_to: list[int] = []
             while True:
                 if self._reread:
                     self._reread = False
                     self._waiting.clear()
-                    messages, complete_to = await self._read()
+                    messages = await self._read()
                     yield Batch(replaced=True, messages=messages)
                     # Not kept until the next one comes: it may be all there is.
                     del messages
                 await self._arrived.wait()
                 self._arrived.clear()
-                if not self._reread and (news := self._drain(complete_to)):
+                if not self._reread and (news := self._drain()):
                     yield Batch(replaced=False, messages=news)
                     del news
         finally:
+            checking.cancel()
             forget()
             for subscription in live:
                 await _unsubscribe(subscription)
@@ -291,19 +299,31 @@ class Follower:
             subjects.live(filter_), cb=take, pending_msgs_limit=0, pending_bytes_limit=0
         )
 
-    async def _read(self) -> tuple[tuple[Stored, ...], list[int]]:
+    async def _read(self) -> tuple[Stored, ...]:
         found = await _read_all(self._bus, self._stream, [(one,) for one in self._filters])
         messages = [message for part, _ in found for message in part]
         messages.sort(key=lambda message: message.sequence)
-        return tuple(messages), [complete_to for _, complete_to in found]
+        self._complete_to = [complete_to for _, complete_to in found]
+        return tuple(messages)
 
-    def _drain(self, complete_to: list[int]) -> tuple[Stored, ...]:
+    async def _check_for_ever(self) -> None:
+        """Not for who may ask for nothing but its own consumers: a programmer checks its Commits instead."""
+        while not (self._bus.grant and self._bus.grant.consumers):
+            await asyncio.sleep(CHECK_S)
+            with contextlib.suppress(nats.errors.Error, jetstream.ApiError):
+                heads = [await _head(self._bus, self._stream, one) for one in self._filters]
+                await asyncio.sleep(GRACE_S)
+                if not self._waiting and any(map(operator.gt, heads, self._complete_to)):
+                    log.warning("stream.missed", extra={"fields": {"stream": self._stream.name}})
+                    self._interrupted()
+
+    def _drain(self) -> tuple[Stored, ...]:
         """Up to MAX_BATCH waiting messages, without those that the read has passed already."""
         news = []
         for _ in range(min(len(self._waiting), MAX_BATCH)):
             number, message = self._waiting.popleft()
-            if message.sequence > complete_to[number]:
-                complete_to[number] = message.sequence
+            if message.sequence > self._complete_to[number]:
+                self._complete_to[number] = message.sequence
                 news.append(message)
         if self._waiting:
             self._arrived.set()

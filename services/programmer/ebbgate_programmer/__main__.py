@@ -14,7 +14,16 @@ from ebbgate_bus.runtime import access, connection, health, logs, service, traci
 from ebbgate_bus.runtime import metrics as measures
 from ebbgate_programmer import loop, settings
 from ebbgate_programmer.core import diagnosis
-from ebbgate_programmer.io import capabilities, examination, kernel, memory, metrics, sysctls, tally
+from ebbgate_programmer.io import (
+    capabilities,
+    examination,
+    kernel,
+    memory,
+    metrics,
+    ownership,
+    sysctls,
+    tally,
+)
 
 
 def main() -> int:
@@ -35,9 +44,20 @@ def main() -> int:
         memory.keep_little()
         service.run(lambda: _run(chosen))
     elif chosen.command == "clean":
-        kernel.Kernel(chosen.pin_path, chosen.bpf_object, attach=chosen.attach).clean()
+        return _clean(chosen)
     else:
         print("ebbgate-programmer: nothing is missing")
+    return 0
+
+
+def _clean(chosen: settings.Settings) -> int:
+    claim = ownership.take_soon()
+    if claim is None:
+        text = "a programmer is at work on this node, and would put all back: stop it first"
+        print(f"ebbgate-programmer: {text}", file=sys.stderr)
+        return 1
+    with claim:
+        kernel.Kernel(chosen.pin_path, chosen.bpf_object, attach=chosen.attach).clean()
     return 0
 
 
@@ -60,9 +80,13 @@ class Report:
     def __init__(self, node: str) -> None:
         self.counts = tally.Tally(node)
         self.bus: connection.Bus | None = None
+        self.waits = ""
 
     def unready(self) -> str:
-        return vitals.hindrance(self.bus) or self.counts.unready
+        return self.waits or vitals.hindrance(self.bus) or self.counts.unready
+
+    def wait(self, reason: str) -> None:
+        self.waits = reason
 
     def collect(self) -> Iterable[measures.Measured]:
         yield from vitals.measured("programmer", self.bus)
@@ -75,13 +99,16 @@ async def _run(chosen: settings.Settings) -> None:
     report = Report(chosen.node)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(health.serve(health.Health(report.unready, report.collect), chosen.health))
-        bus = report.bus = await connection.connect(
-            chosen.reach, name=f"programmer-{chosen.node}", principal=Principal(Role.PROGRAMMER, chosen.node)
-        )
-        try:
-            await loop.Programmer(chosen, bus, report.counts).run()
-        finally:
-            await bus.close()
+        async with ownership.held(report.wait):
+            report.wait("")
+            principal = Principal(Role.PROGRAMMER, chosen.node)
+            bus = report.bus = await connection.connect(
+                chosen.reach, name=f"programmer-{chosen.node}", principal=principal
+            )
+            try:
+                await loop.Programmer(chosen, bus, report.counts).run()
+            finally:
+                await bus.close()
 
 
 if __name__ == "__main__":
