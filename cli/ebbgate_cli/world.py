@@ -18,11 +18,11 @@ ROUNDS_MAX = 100
 
 
 class World:
-    """`on_batch` sees every batch before it counts, e.g. to check that it is safe alone. `known`: all facts
-    and reports, for questions; `facts`: those that were put, by subject.
+    """`on_batches` sees those of a step before they count, e.g. to check that each is safe alone.
+    `known`: all facts and reports, for questions; `facts`: those that were put, by subject.
     """
 
-    def __init__(self, on_batch: Callable[[tuple[Outgoing, ...]], None] | None = None) -> None:
+    def __init__(self, on_batches: Callable[[tuple[tuple[Outgoing, ...], ...]], None] | None = None) -> None:
         self.resolver = engine.Resolver()
         self.resolver.epoch = 1
         self.known = inventory.Inventory()
@@ -30,7 +30,7 @@ class World:
         self.now_s = 0.0
         self.verdicts: dict[str, reports.Verdict] = {}
         self.notes: list[answers.Note] = []
-        self._on_batch = on_batch
+        self._on_batches = on_batches
         self._uids: dict[str, str] = {}
         self._unusable_policies: dict[str, str] = {}
         self._applied: dict[str, bytes] = {}
@@ -101,9 +101,8 @@ class World:
         self.resolver.fold([Stored(subject, codec.encode(message), 0)])
 
     def _take(self, step: engine.Step) -> None:
-        for batch in step.batches:
-            if self._on_batch:
-                self._on_batch(batch)
+        if self._on_batches and step.batches:
+            self._on_batches(step.batches)
         for message in step.verdicts:
             self.verdicts.pop(message.subject, None)
             if message.payload and isinstance(

@@ -63,8 +63,7 @@ class World:
         """Whether anything was written."""
         self.now_s += 1.0
         made = self.resolver.step(self.now_s)
-        for batch in made.batches:
-            self.checker.take(batch)
+        self.checker.take(made.batches)
         for message in made.verdicts:
             self.reports[message.subject] = Stored(message.subject, message.payload, 0)
         self.resolver.stored(made)

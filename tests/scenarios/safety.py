@@ -3,12 +3,18 @@
 Shares no code with the resolver but the contracts. A batch that breaks a rule fails the test that fed it.
 """
 
+import ipaddress
+from collections.abc import Mapping, Sequence
+
 from ebbgate_bus.contracts import codec, digests, rows, streams, subjects
 from ebbgate_bus.contracts.envelope import Outgoing
 
+PROBED = 50
+"""Destinations at most that are looked at between batches."""
+
 
 class Safety:
-    """`take` every batch in the order in which it is stored."""
+    """`take` every batch of a revision, in the order in which they are stored."""
 
     def __init__(self) -> None:
         self.rows: dict[str, bytes] = {}
@@ -18,7 +24,17 @@ class Safety:
         self.freed: set[str] = set()
         self._slots: dict[tuple[str, str], str] = {}
 
-    def take(self, batch: tuple[Outgoing, ...]) -> None:
+    def take(self, batches: Sequence[tuple[Outgoing, ...]]) -> None:
+        told = subjects.ALL_SCOPE in self.commits
+        states = [dict(self.rows)]
+        for batch in batches:
+            self._take(batch)
+            states.append(dict(self.rows))
+        # Before its first Commit nodes are told nothing.
+        if len(batches) > 1 and told:
+            _check_between(states)
+
+    def _take(self, batch: tuple[Outgoing, ...]) -> None:
         self.batches += 1
         self._check_form(batch)
         touched = set()
@@ -107,3 +123,55 @@ class Safety:
         """A slot never means another egress IP: these tests take less than the hour of its reservation."""
         for place, ip in egress.items():
             assert self._slots.setdefault(place, ip) == ip, f"slot {place} was {self._slots[place]}, is {ip}"
+
+
+def _check_between(states: Sequence[Mapping[str, bytes]]) -> None:
+    """Between the batches each pod has the sources of before or after for whatever it sends to, or none."""
+    plans = [_Plan(state) for state in states]
+    ips = {ip for plan in plans for ip in plan.endpoints}
+    cidrs = sorted({cidr for plan in plans for cidr in plan.cidrs})
+    targets = {cidr.partition("/")[0] for cidr in cidrs[:: len(cidrs) // PROBED + 1]}
+    for probe in ((ip, to) for ip in ips for to in targets if (":" in ip) == (":" in to)):
+        first, *between, last = (plan.source(*probe) for plan in plans)
+        assert {*between} <= {first, last, ""}, f"{probe}: {first}, then {between}, then {last}"
+
+
+class _Plan:
+    """What nodes make of rows."""
+
+    def __init__(self, held: Mapping[str, bytes]) -> None:
+        decoded = [(name, codec.decode(s, p)) for s, p in held.items() if (name := subjects.parse(s))]
+        self.endpoints = {row.ip: row for _, row in decoded if isinstance(row, rows.Endpoint)}
+        self._groups = {name.ids[0]: row for name, row in decoded if isinstance(row, rows.Group)}
+        self._egress = {
+            (n.node, int(n.ids[0])): row.egress_ip for n, row in decoded if isinstance(row, rows.Egress)
+        }
+        self._sets: dict[str, list[rows.Route]] = {}
+        for name, row in decoded:
+            if isinstance(row, rows.Routes):
+                self._sets.setdefault(name.ids[0], []).extend(row.routes)
+        self.cidrs = {route.cidr for routes in self._sets.values() for route in routes}
+
+    def source(self, ip: str, to: str) -> str:
+        """The egress IP; "node" if it isn't steered; empty if it is dropped."""
+        endpoint = self.endpoints.get(ip)
+        if endpoint is None:
+            return "node"
+        target = ipaddress.ip_address(to)
+        fitting = [
+            (int(route.cidr.partition("/")[2]), route)
+            for route in self._sets[endpoint.set]
+            if target in ipaddress.ip_network(route.cidr)
+        ]
+        if not fitting:
+            return "node"
+        _, route = max(fitting, key=lambda each: each[0])
+        if route.action != rows.Action.STEER:
+            return "node" if route.action == rows.Action.EXCLUDE else ""
+        group = self._groups.get(route.group)
+        paths = group and (group.ipv6 if ":" in to else group.ipv4)
+        index = paths.buckets[endpoint.bucket] if paths else rows.NO_PATH
+        if not paths or index == rows.NO_PATH:
+            return ""
+        path = paths.paths[index]
+        return self._egress.get((path.node, path.slot), "")

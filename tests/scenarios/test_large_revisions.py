@@ -14,8 +14,7 @@ NODES = ("gw", *(f"n{i}" for i in range(50)))
 
 
 def _take(checker: safety.Safety, made: engine.Step, resolver: engine.Resolver) -> None:
-    for batch in made.batches:
-        checker.take(batch)
+    checker.take(made.batches)
     resolver.stored(made)
     assert checker.rows == resolver.live_rows
 
@@ -63,7 +62,7 @@ def test_of_a_first_filling_the_commits_come_when_all_rows_are_there() -> None:
 def test_a_filling_that_was_interrupted_is_brought_to_its_end() -> None:
     resolver, checker = _world(1500), safety.Safety()
     first, *_ = resolver.step(1.0).batches
-    checker.take(first)
+    checker.take([first])
     successor = _world(1500)
     successor.replace_plan([Stored(m.subject, m.payload, 1) for m in first], 2.0)
     made = successor.step(2.0)

@@ -74,8 +74,7 @@ def test_a_thousand_policies_on_one_pod_are_one_set() -> None:
     many = [objects.policy(f"{name}-{i:04}", f"20.{i >> 8}.{i & 255}.0/24") for i in range(1000)]
     checker, resolver = safety.Safety(), objects.resolver_of(GW, NET, POD, *many)
     made = resolver.step(1.0)
-    for batch in made.batches:
-        checker.take(batch)
+    checker.take(made.batches)
     resolver.stored(made)
     chunks = _sets(checker.rows)
     assert len({subject.split(".")[5] for subject in chunks}) == 1

@@ -8,8 +8,12 @@ is there and a path's slot is on its gateway (gateways first on add, sources fir
 |---|---|---|
 | 1 | egress rows | paths may name their slots |
 | 2 | rows of `all`, added or changed; a set's chunks together | endpoints may name them |
-| 3 | endpoints; egress rows removed | these need the old rows of `all` up to here |
+| 3 | endpoints; egress rows removed; last, what was paused | these need the old rows of `all` up to here |
 | 4 | rows of `all` removed | nobody names them any more |
+
+A policy that gets other paths while it chooses other pods or destinations has none from phase 2 on until its
+pods have their new routes: what was chosen before must not meet the new paths, nor what is chosen now the old
+ones. It drops meanwhile.
 
 Where PLAN has no Commit of `all` all Commits come last, when every row is there: on a bus that lost
 everything nodes still hold what they were told, and a Commit in between would take away what comes after it.
@@ -25,7 +29,7 @@ from ebbgate_resolver.core.plan import diff, held
 
 _PLAN = f"{subjects.ROOT}.plan"
 _NO_SCOPES: frozenset[str] = frozenset()
-_SETS = f"{subjects.ALL_SCOPE}.set."
+_SETS, _GROUPS = f"{subjects.ALL_SCOPE}.set.", f"{subjects.ALL_SCOPE}.group."
 _WRITER_MESSAGES = 1
 _UNIT_MAX = 900
 """A set of more chunks (460,800 routes) is torn apart: a batch can't hold it."""
@@ -68,7 +72,10 @@ def batches(
         units, last = [msgspec.structs.replace(unit, scopes=_NO_SCOPES) for unit in units], 5
     bare = (Unit((last, 1, scope), (), frozenset((scope,))) for scope in scopes)
     todo = sorted([*units, *bare], key=lambda unit: unit.order)
-    made = [press.batch(units, ()) for units in _pack(todo)]
+    packed = list(_pack(todo))
+    if len(packed) > 1:
+        packed = list(_pack(sorted(_pausing(todo, plan), key=lambda unit: unit.order)))
+    made = [press.batch(units, ()) for units in packed]
     return (*made, *(press.batch((), part) for part in _parts(due.gone)))
 
 
@@ -101,6 +108,39 @@ def _units(changes: Iterable[diff.Change]) -> Iterator[Unit]:
         order = _order(key, subjects.ALL_SCOPE, any(change.payload for change in together))
         for i in range(0, len(together), _UNIT_MAX):
             yield Unit(order, tuple(together[i : i + _UNIT_MAX]), frozenset((subjects.ALL_SCOPE,)))
+
+
+def _pausing(units: Iterable[Unit], plan: held.Held) -> Iterator[Unit]:
+    """`units`, where a policy's paths that may meet other traffic than they are for come after a pause. The
+    paused row keeps the old `traffic`, so that whoever has to finish the revision pauses it, too.
+    """
+    for unit in units:
+        (change, *_) = unit.changes or (None,)
+        if change is None or not change.payload or not change.subject.startswith(_GROUPS):
+            yield unit
+            continue
+        name = subjects.parse(change.subject)
+        assert name is not None
+        old, new = plan.groups.get(name.ids[0]), _group(change)
+        if old is None or old.traffic == new.traffic:
+            yield unit
+            continue
+        paused = _paused(new, old.traffic)
+        if (payload := codec.encode(paused)) != plan.rows.get(change.subject):
+            yield msgspec.structs.replace(unit, changes=(diff.Change(change.subject, payload),))
+        yield msgspec.structs.replace(unit, order=(3, 2, change.subject))
+
+
+def _group(change: diff.Change) -> rows.Group:
+    row = codec.decode(change.subject, change.payload)
+    assert isinstance(row, rows.Group)
+    return row
+
+
+def _paused(row: rows.Group, traffic: str) -> rows.Group:
+    none = rows.Paths(paths=(), buckets=(rows.NO_PATH,) * rows.BUCKETS)
+    families = {family: none for family in ("ipv4", "ipv6") if getattr(row, family)}
+    return msgspec.structs.replace(row, traffic=traffic, **families)
 
 
 def _order(key: str, scope: str, added: bool) -> tuple[int, int, str]:
@@ -140,13 +180,15 @@ class _Press:
         self._plan = plan
         self._stamp = stamp
         self._totals: dict[str, held.Total] = {}
+        self._printed: dict[str, bytes] = {}
         self._revision = plan.revision
         all_commit = plan.commits.get(subjects.ALL_SCOPE)
         self._all_revision = all_commit.revision if all_commit else 0
 
     def batch(self, units: Iterable[Unit], gone: Iterable[str]) -> tuple[Outgoing, ...]:
         self._revision += 1
-        changes = [change for unit in units for change in unit.changes]
+        # The last one counts where a row is paused and written in one batch.
+        changes = {change.subject: change for unit in units for change in unit.changes}.values()
         scopes = {scope for unit in units for scope in unit.scopes}
         for change in changes:
             self._count(change)
@@ -164,7 +206,8 @@ class _Press:
     def _count(self, change: diff.Change) -> None:
         scope = change.scope
         if scope:
-            old = self._plan.rows.get(change.subject, b"")
+            old = self._printed.get(change.subject, self._plan.rows.get(change.subject, b""))
+            self._printed[change.subject] = change.payload
             self._totals[scope] = self._total(scope).replaced(change.subject, old, change.payload)
 
     def _total(self, scope: str) -> held.Total:
