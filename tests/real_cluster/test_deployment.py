@@ -8,6 +8,7 @@ installed in another size, cleaned.
 import base64
 import json
 import pathlib
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,6 +37,7 @@ VALUES: dict[str, Any] = {
     "image": NEVER,
     "programmer": {"image": NEVER},
     "nats": {"image": NEVER, "storage": {"className": "local"}},
+    "networkPolicies": {"nodeCIDRs": ["10.168.60.0/24"]},
 }
 THREE = {"replicas": 3, "image": NEVER, "storage": {"kind": "emptyDir"}}
 
@@ -126,6 +128,23 @@ def test_nobody_is_let_onto_the_bus_without_saying_who_he_is(scene: scenes.Scene
     assert "doesn't accept our credentials" in done.stderr
     done = scene.kubectl.run(*options, "EBBGATE_NATS_CA= ebbgate nodes")
     assert done.returncode
+
+
+def test_who_is_no_part_of_it_is_kept_from_the_bus(scene: scenes.Scene, traffic: Traffic) -> None:
+    """By network policies, which kube-router enforces on each node."""
+    stranger = scene.kubectl.get("pods", "-l", f"app={traffic.name}")["items"][0]["metadata"]["name"]
+    servers = scene.kubectl.get("-n", NAMESPACE, "pods", "-l", "app.kubernetes.io/component=nats")["items"]
+    watchers = scene.kubectl.get("-n", NAMESPACE, "pods", "-l", "app.kubernetes.io/component=watcher")[
+        "items"
+    ]
+
+    def asked(url: str) -> subprocess.CompletedProcess[str]:
+        return scene.kubectl.run("exec", stranger, "--", "curl", "-sS", "--max-time", "3", url)
+
+    assert asked(f"http://{watchers[0]['status']['podIP']}:8080/healthz").stdout == "ok\n"
+    for port in (4222, 6222, 8222):
+        done = asked(f"telnet://{servers[0]['status']['podIP']}:{port}")
+        assert "Failed to connect" in done.stderr, done
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)

@@ -118,8 +118,12 @@ class ApiServer:
         """The CRD of deploy/; returns when its kind is served."""
         (manifest,) = [each for each in yaml.safe_load_all(CRD.read_text()) if each]
         self.apply(manifest)
-        path = collection("cilium.io/v2", "CiliumEgressGatewayPolicy")
-        self._until(lambda: self.client.request("GET", path)[0] == 200, "the CRD isn't served")
+        self.until_served("cilium.io/v2", "CiliumEgressGatewayPolicy")
+
+    def until_served(self, api_version: str, kind: str) -> None:
+        """Of a CRD that was applied."""
+        path = collection(api_version, kind)
+        self._until(lambda: self.client.request("GET", path)[0] == 200, f"{kind} isn't served")
 
     def apply(self, manifest: sources.Manifest) -> int:
         """Create or replace by server-side apply, status included. Answers with the object's generation."""
@@ -227,13 +231,17 @@ class ApiServer:
             time.sleep(0.05)
 
 
+def kept(name: str) -> pathlib.Path:
+    """A file that `make components` makes."""
+    cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    ours = os.environ.get("EBBGATE_CACHE") or pathlib.Path(cache) / "ebbgate"
+    return pathlib.Path(ours) / f"kube-{VERSION}" / name
+
+
 def binary(name: str) -> pathlib.Path:
     """A component: the one that the environment names (KUBE_APISERVER), or the one built and kept."""
     variable = name.upper().replace("-", "_")
-    named = os.environ.get(variable)
-    cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    ours = os.environ.get("EBBGATE_CACHE") or pathlib.Path(cache) / "ebbgate"
-    path = pathlib.Path(named or pathlib.Path(ours) / f"kube-{VERSION}" / name)
+    path = pathlib.Path(os.environ.get(variable) or kept(name))
     if not os.access(path, os.X_OK):
         raise FileNotFoundError(
             f"{path}: `make components` builds it, or name a ready one in the environment"

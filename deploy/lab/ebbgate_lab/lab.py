@@ -22,6 +22,7 @@ NATS_PORT = 4222
 HEALTH_PORTS = {"watcher": 9880, "resolver": 9881}
 PROGRAMMER_HEALTH_PORT = 9882
 NODES = ("node1", "node2")
+BUS = "nats-server"
 BPF_OBJECT = pathlib.Path(__file__).parents[3] / "build" / "bpf" / "ebbgate.bpf.o"
 BPFFS = pathlib.Path("/sys/fs/bpf")
 
@@ -110,7 +111,7 @@ class Lab:
             self.folder, host=CONTROL, port=NATS_PORT, netns=control, security=security
         )
         self._add(nats)
-        self.start("nats-server")
+        self.start(BUS)
         self._add_service("watcher", "control", "ebbgate_watcher", *self.source.watcher_arguments())
         self._add_service("resolver", "control", "ebbgate_resolver")
         for node in self.nodes:
@@ -120,12 +121,16 @@ class Lab:
 
     def start(self, name: str) -> None:
         self.processes[name].start()
-        if name == "nats-server":
+        if name == BUS:
             processes.until_listening(CONTROL, NATS_PORT, netns=self.netns("control"))
+
+    def lose_store(self) -> None:
+        """All that the bus has stored, while it is down: as where it has no volume."""
+        shutil.rmtree(self.folder / processes.STORE)
 
     def services(self) -> list[str]:
         """Names of our own processes, in the order of the walk."""
-        return [name for name in self.processes if name != "nats-server"]
+        return [name for name in self.processes if name != BUS]
 
     async def observe(self) -> tuple[connection.Bus, observer.Observer]:
         """A connection from inside the control namespace: the caller must have entered it."""

@@ -132,6 +132,10 @@ def module(name: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", name, *arguments]
 
 
+STORE = "jetstream"
+"""Folder of a nats-server's streams."""
+
+
 def nats_server(
     folder: pathlib.Path, *, host: str, port: int, netns: str = "", security: str = ""
 ) -> Process:
@@ -139,7 +143,7 @@ def nats_server(
     configuration says of TLS and accounts.
     """
     config = folder / "nats-server.conf"
-    store = f'jetstream {{ store_dir: "{folder / "jetstream"}" }}'
+    store = f'jetstream {{ store_dir: "{folder / STORE}" }}'
     config.write_text(f"listen: {host}:{port}\nmax_payload: 4MB\n{store}\n{security}")
     return Process(
         "nats-server", [nats_binary(), "-c", str(config)], log=folder / "nats-server.log", netns=netns

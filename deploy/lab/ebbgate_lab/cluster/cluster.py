@@ -29,8 +29,8 @@ TOOLS = {
 class Cluster:
     """`network`: made before `start`; its hosts with a pod CIDR become nodes. The way in begins in the
     namespace in which the constructor is called. `images`: archives that all nodes have beside the pods'.
-    `bare`: nothing of Ebbgate's is there yet; and nodes have their images in memory, where many megabytes are
-    written and removed sooner.
+    `bare`: nothing of Ebbgate's is there yet; nodes have their images in memory, where many megabytes are
+    written and removed sooner; and NetworkPolicies are enforced.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Cluster:
         self.control = controlplane.ControlPlane(place, host=control.addresses[0], netns=netns, bare=bare)
         self._image = folder / "pod.tar"
         self._images = (self._image, *images)
-        self._volatile = bare
+        self._bare = bare
         hosts = [host for host in network.hosts if host.pod_cidr]
         self.nodes = {host.name: self._node(host) for host in hosts}
         self._entrance = socket.create_server(("127.0.0.1", 0))
@@ -112,7 +112,11 @@ class Cluster:
         folder = self._folder / host.name
         prefix = self._network.prefix
         return node.Node(
-            host, folder, self.control, prefix=prefix, images=self._images, volatile=self._volatile
+            *(host, folder, self.control),
+            prefix=prefix,
+            images=self._images,
+            volatile=self._bare,
+            policed=self._bare,
         )
 
     def _way_in(self) -> processes.Process:

@@ -42,8 +42,9 @@ def main() -> None:
     _until_exists(pathlib.Path(told["socket"]))
     for archive in told["images"]:
         subprocess.run(["ctr", "-n", "k8s.io", "images", "import", archive], check=True)
-    daemons.start("kubelet")
-    daemons.start("kube-proxy")
+    for name in told["programs"]:
+        if name != "containerd":
+            daemons.start(name)
     daemons.keep()
 
 

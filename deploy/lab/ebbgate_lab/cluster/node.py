@@ -13,7 +13,7 @@ NAMESPACES = ("--mount", "--uts", "--ipc", "--pid")
 
 class Node:
     """`folder`: everything that the node writes, over restarts. `images`: archives to import.
-    `volatile`: what these become is in memory, and gone with its power."""
+    `volatile`: what these become is in memory, and gone with its power. `policed`: NetworkPolicies count."""
 
     def __init__(
         self,
@@ -24,6 +24,7 @@ class Node:
         prefix: str,
         images: Sequence[pathlib.Path],
         volatile: bool = False,
+        policed: bool = False,
     ) -> None:
         self.name = host.name
         self.host = host
@@ -32,6 +33,7 @@ class Node:
         self._cgroup = f"{prefix}{host.name}"
         self._images = images
         self._volatile = volatile
+        self._policed = policed
         # With `unshare` its child, PID 1, is killed, and with that all of the node.
         unshare = ["unshare", *NAMESPACES, "--fork", "--kill-child"]
         command = [*unshare, *processes.module("ebbgate_lab.cluster.inside", str(folder))]
@@ -88,7 +90,21 @@ class Node:
         ]
         proxy = [str(apiserver.binary("kube-proxy")), f"--config={self._folder / 'kube-proxy.json'}"]
         containerd = ["containerd", "--config", str(self._folder / "containerd.toml")]
-        return {"containerd": containerd, "kubelet": kubelet, "kube-proxy": proxy}
+        programs = {"containerd": containerd, "kubelet": kubelet, "kube-proxy": proxy}
+        return programs | {"kube-router": self._policing()} if self._policed else programs
+
+    def _policing(self) -> list[str]:
+        """Of kube-router only its firewall."""
+        user = self._control.certified_kubeconfig(f"kube-router-{self.name}", "system:masters")
+        return [
+            *(
+                str(apiserver.binary("kube-router")),
+                f"--kubeconfig={user}",
+                f"--hostname-override={self.name}",
+            ),
+            *("--run-firewall=true", "--run-router=false", "--run-service-proxy=false", "--enable-cni=false"),
+            f"--service-cluster-ip-range={apiserver.SERVICE_CIDR}",
+        ]
 
     def _files(self) -> configuration.Files:
         signer = self._control.authority

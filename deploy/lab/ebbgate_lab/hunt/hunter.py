@@ -23,6 +23,8 @@ LINGER_S = 0.6
 HARM_SHARE = 0.1
 HARM_AND_CHANGE_SHARE = 0.5
 KILL_SHARE = 0.25
+LOSS_SHARE = 0.3
+"""Of the bus's kills."""
 KILL_WITHIN_S = 0.1
 """A change takes about as long to reach the kernels."""
 MODULE = "ebbgate_lab.hunt"
@@ -104,7 +106,7 @@ class Hunter:
 
     def __init__(self, scene: lab.Lab, watching: observer.Observer, seed: int, harm: Sequence[str]) -> None:
         self._scene, self._watching, self._harm = scene, watching, harm
-        self._dice = random.Random(seed)
+        self._dice, self._losses = random.Random(seed), random.Random(f"losses of {seed}")
         self._state = changes.first()
         self._fences = itertools.count(1)
         self._numbers = itertools.count(100, 10)
@@ -181,9 +183,12 @@ class Hunter:
         return state
 
     def _kill(self, name: str) -> None:
-        log.info("kill %s", name)
         self._scene.processes[name].kill()
         self.kills += 1
+        lost = name == lab.BUS and self._losses.random() < LOSS_SHARE
+        if lost:
+            self._scene.lose_store()
+        log.info("kill %s%s", name, ", and its store is lost" if lost else "")
 
     def _note(self, before: world.State, drawn: Sequence[changes.Change], began_ns: int) -> None:
         """The old state ends now; of the new ones, in any order of arrival, all but the last do too."""
