@@ -1,6 +1,6 @@
 """Buildah: builds a Containerfile without a daemon, and opens images, whoever made them.
 
-Everything is in a store of its own, which is gone afterwards. The steps of a build run in a chroot with this
+Images are in a store of its own, which is gone afterwards. The steps of a build run in a chroot with this
 machine's network: what they do is our own, so nothing has to be kept from them.
 """
 
