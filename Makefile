@@ -8,7 +8,7 @@ ROUNDS ?= 3
 HUNTS ?= 3
 HUNT_S ?= 600
 
-.PHONY: help setup demo down cluster cluster-down test check lint unit soak soak-kernel
+.PHONY: help setup demo down cluster cluster-down test check lint unit soak soak-kernel soak-images
 .PHONY: bench bench-resolver bench-watcher bench-datapath bpf lock reference picture clean
 
 help: ## this list
@@ -45,7 +45,7 @@ lint: setup
 unit: setup
 	$(BIN)/pytest -q -n auto tests/unit tests/properties tests/scenarios
 
-soak: setup components build/nats-too-old build/nats-oldest ## properties on new examples (ROUNDS=3), leader kills, the oldest NATS, leak hunts (HUNTS=3, HUNT_S=600)
+soak: setup components build/nats-too-old build/nats-oldest ## properties on new examples (ROUNDS=3), leader kills, the oldest NATS, leak hunts (HUNTS=3, HUNT_S=600), images
 	@for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; \
 	  EBBGATE_EXAMPLES=soak $(BIN)/pytest -q -n auto --timeout 3600 tests/properties || exit 1; done
 	EBBGATE_EXAMPLES=soak $(BIN)/pytest tests/bus/test_fences.py tests/cluster/test_two_watchers.py tests/cluster/test_watcher_faults.py
@@ -53,10 +53,16 @@ soak: setup components build/nats-too-old build/nats-oldest ## properties on new
 	$(BIN)/python -m ebbgate_lab.hunt --seeds $(HUNTS) --seconds $(HUNT_S) --document
 	tests/older_kernel/run
 	tests/older_kernel/run bullseye
+	$(MAKE) soak-images
 
 soak-kernel: setup ## a few kernel tests under Debian's older kernels, 6.1 and 5.10, emulated: 10 to 30 minutes
 	tests/older_kernel/run
 	tests/older_kernel/run bullseye
+
+soak-images: setup components ## the Containerfile's images, built by buildah, beside `make images`; then on a cluster
+	deploy/install-packages buildah mmdebstrap
+	$(BIN)/python -m ebbgate_lab.containerfile build/containerfile
+	EBBGATE_IMAGES=build/containerfile $(BIN)/pytest tests/real_cluster/test_deployment.py
 
 bench: setup ## figures: latency, cold start, memory, throughput; written to build/bench
 	$(BIN)/python -m bench

@@ -48,7 +48,7 @@ pytestmark = pytest.mark.timeout(180)
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[scenes.Scene]:
     """A cluster with Ebbgate's images on its nodes, and nothing else of it."""
     folder = tmp_path_factory.mktemp("deployed")
-    archives = [images.make(name, folder) for name in images.REFERENCES]
+    archives = images.given_or_made(folder)
     scene = scenes.Scene(prefix=PREFIX, folder=folder / "lab", images=archives, bare=True)
     try:
         scene.build()

@@ -29,6 +29,11 @@ REFERENCES = {
     "ebbgate": f"ebbgate.io/ebbgate:{VERSION}",
     "programmer": f"ebbgate.io/ebbgate-programmer:{VERSION}",
 }
+DESCRIPTIONS = {
+    "ebbgate": "Egress gateway for Kubernetes on any CNI: watcher, resolver, command line",
+    "programmer": "Egress gateway for Kubernetes on any CNI: makes a node's kernel obey",
+}
+LICENCES = {"ebbgate": "Apache-2.0", "programmer": "Apache-2.0 AND (GPL-2.0-only OR BSD-2-Clause)"}
 USERS = {"ebbgate": "65532:65532", "programmer": "0:0"}
 FORM = b"1"
 """Raised when what is kept over runs is made in another way."""
@@ -49,6 +54,14 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in REFERENCES:
         print(f"{make(name, folder)}: {REFERENCES[name]}")
+
+
+def given_or_made(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Archives of all images: those in the folder that EBBGATE_IMAGES names, or else made in `folder`."""
+    given = os.environ.get("EBBGATE_IMAGES")
+    if given:
+        return [pathlib.Path(given).resolve(strict=True) / f"{name}.tar" for name in REFERENCES]
+    return [make(name, folder) for name in REFERENCES]
 
 
 def make(name: str, folder: pathlib.Path) -> pathlib.Path:
@@ -74,8 +87,9 @@ def _config(name: str) -> dict[str, object]:
         environment.append("EBBGATE_BPF_OBJECT=/usr/lib/ebbgate/ebbgate.bpf.o")
     labels = {
         "org.opencontainers.image.title": REFERENCES[name].partition(":")[0].rpartition("/")[2],
+        "org.opencontainers.image.description": DESCRIPTIONS[name],
         "org.opencontainers.image.version": VERSION,
-        "org.opencontainers.image.licenses": "Apache-2.0",
+        "org.opencontainers.image.licenses": LICENCES[name],
     }
     return {"User": USERS[name], "Env": environment, "Labels": labels}
 
