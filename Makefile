@@ -111,7 +111,7 @@ lock: ## write requirements.lock and those of the images anew from the pyproject
 .PHONY: manifest
 manifest: components ## write deploy/ebbgate.yaml, for those without Helm, anew from the chart
 	$$(deploy/lab/components/build 2>/dev/null)/helm template ebbgate deploy/helm/ebbgate --namespace ebbgate \
-	  --set namespace.create=true > deploy/ebbgate.yaml
+	  --set namespace.create=true,crds.install=false > deploy/ebbgate.yaml
 
 .PHONY: images
 images: setup ## the images as archives in build/images, without an engine or a registry

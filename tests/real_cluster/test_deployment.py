@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ebbgate_lab import images, lab, processes
+from ebbgate_lab import apiserver, images, lab, processes
 from ebbgate_lab.cluster import helm
 from ebbgate_lab.cluster import scene as scenes
 
@@ -261,6 +261,16 @@ def test_cleaned_nodes_are_as_they_were(scene: scenes.Scene, traffic: Traffic) -
         assert "ebbgate" not in scene.topology.run(name, "nft", "list", "tables")
         assert "ebbgate0" not in scene.topology.run(name, "ip", "link")
     uninstall(scene)
+
+
+def test_without_helm_by_the_plain_manifest(scene: scenes.Scene, traffic: Traffic) -> None:
+    """Taken away again, policies are still there."""
+    manifest = ("-f", str(apiserver.CRD.with_name("ebbgate.yaml")))
+    scene.kubectl.call("apply", "--server-side", "--force-conflicts", "-f", str(apiserver.CRD), *manifest)
+    traffic.follow_a_change("198.51.100.64/26")
+    traffic.until_more()
+    scene.kubectl.call("delete", "--wait=false", *manifest)
+    scene.kubectl.call("get", CRD, f"cegp/{traffic.name}")
 
 
 def uninstall(scene: scenes.Scene) -> None:

@@ -88,10 +88,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="where the kernel's settings can be written: in a container not where they usually are; "
         "EBBGATE_PROC_SYS",
     )
-    parser.add_argument("--port", type=int, default=int(environment("EBBGATE_PORT", str(places.PORT))))
-    parser.add_argument(
-        "--resync", type=float, default=float(environment("EBBGATE_RESYNC", "10")), help=_RESYNC
-    )
+    parser.add_argument("--port", type=int, default=environment("EBBGATE_PORT", str(places.PORT)))
+    parser.add_argument("--resync", type=float, default=environment("EBBGATE_RESYNC", "10"), help=_RESYNC)
     parser.add_argument(
         "--attach",
         choices=(places.AUTO, places.TCX, places.CLSACT),

@@ -59,6 +59,17 @@ app.kubernetes.io/component: {{ .component }}
 {{- end }}
 {{- end }}
 
+{{- define "ebbgate.nats.pullPolicy" -}}
+{{- ternary .Values.nats.image.pullPolicy .Values.image.pullPolicy (ne .Values.nats.image.repository "") -}}
+{{- end }}
+
+{{/* "true": the CRD isn't there, or is this release's. */}}
+{{- define "ebbgate.crd.ours" -}}
+{{- $there := lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" "ciliumegressgatewaypolicies.cilium.io" | default dict -}}
+{{- $owner := dig "metadata" "annotations" dict $there -}}
+{{- or (empty $there) (and (eq (get $owner "meta.helm.sh/release-name") .Release.Name) (eq (get $owner "meta.helm.sh/release-namespace") .Release.Namespace)) -}}
+{{- end }}
+
 {{- define "ebbgate.podName" -}}
 valueFrom:
   fieldRef:
