@@ -263,6 +263,18 @@ def test_cleaned_nodes_are_as_they_were(scene: scenes.Scene, traffic: Traffic) -
     uninstall(scene)
 
 
+def test_where_nobody_mounts_a_bpf_filesystem_the_chart_does(scene: scenes.Scene, traffic: Traffic) -> None:
+    bare = "/var/lib/kubelet/bpffs"
+    for name in scene.cluster.nodes:
+        (scene.folder / "cluster" / name / "kubelet" / "bpffs").mkdir()
+    programmer = {"programmer": {"image": NEVER, "bpffs": {"mount": True, "path": bare}}}
+    scene.helm.call("install", *INSTALL, values=VALUES | programmer)
+    traffic.follow_a_change("198.51.100.128/26")
+    assert "ebbgate" in in_programmer(scene, "ls", "/sys/fs/bpf").split()
+    scene.helm.call("upgrade", *INSTALL, "--reuse-values", "--set", "clean=true")
+    uninstall(scene)
+
+
 def test_without_helm_by_the_plain_manifest(scene: scenes.Scene, traffic: Traffic) -> None:
     """Taken away again, policies are still there."""
     manifest = ("-f", str(apiserver.CRD.with_name("ebbgate.yaml")))
