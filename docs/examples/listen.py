@@ -2,29 +2,29 @@
 
 import asyncio
 import json
-import sys
+import os
+import ssl
+from pathlib import Path
 
 import nats
 
-ROOT, ROWS = "ebbgate.v1", "plan.node.*.endpoint.>"
+URL, CA, TOKEN = (os.environ.get(f"EBBGATE_NATS_{each}") for each in ("URL", "CA", "TOKEN"))
+API, ROWS = "ebbgate.v1.api" if TOKEN else "$JS.API", "ebbgate.v1.plan.node.*.endpoint.>"
 
 
-async def main(url: str) -> None:
-    bus = await nats.connect(url)
-    # Live first, then what is stored: so nothing is missed in between, and some may come twice.
-    live = await bus.subscribe(f"{ROOT}.live.{ROWS}")
-    stored = await bus.jetstream().subscribe(f"{ROOT}.{ROWS}", stream="PLAN", ordered_consumer=True)
-    waiting = (await stored.consumer_info()).num_pending + stored.pending_msgs > 0
-    while waiting:
-        say(message := await stored.next_msg())
-        waiting = message.metadata.num_pending > 0
-    async for message in live.messages:
-        say(message)
+async def main() -> None:
+    who = {"token": lambda: Path(TOKEN).read_text().strip()} if TOKEN else {}  # anew for each connection
+    tls = ssl.create_default_context(cafile=CA)
+    bus = await nats.connect(URL or "nats://127.0.0.1:4222", tls=tls, inbox_prefix="_INBOX.reader", **who)
+    live, stored = [await bus.subscribe(each) for each in (ROWS.replace("v1", "v1.live"), bus.new_inbox())]
+    once = {"name": stored.subject[-22:], "deliver_subject": stored.subject, "filter_subject": ROWS}
+    found = await bus.jetstream(prefix=API).add_consumer("PLAN", ack_policy="none", **once)  # after `live`
+    for heard, count in (stored, found.num_pending + found.delivered.consumer_seq), (live, 10**18):
+        for _ in range(count):
+            message = await heard.next_msg(timeout=None)
+            row = json.loads(message.data or b"{}")  # an empty payload: the row is gone
+            print(message.subject.split(".")[-1].replace("_", "."), row.get("pod", "gone"), flush=True)
+        await heard.unsubscribe()
 
 
-def say(message: nats.aio.msg.Msg) -> None:
-    row = json.loads(message.data or b"{}")  # an empty payload: the row is gone
-    print(message.subject.split("endpoint.")[1].replace("_", "."), row.get("pod", "gone"), flush=True)
-
-
-asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "nats://127.0.0.1:4222"))
+asyncio.run(main())

@@ -80,7 +80,9 @@ async def test_the_example_of_the_docs_tells_what_is_and_what_comes(server: Any,
     await send.start()
     await say(send, ROW_SUBJECT, ROW, tracing.headers())
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(EXAMPLE), server.url), stdout=asyncio.subprocess.PIPE
+        *(sys.executable, str(EXAMPLE)),
+        stdout=asyncio.subprocess.PIPE,
+        env={"EBBGATE_NATS_URL": server.url},
     )
     assert process.stdout is not None
     try:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from ebbgate_bus.contracts import codec, reports, streams, subjects
+from ebbgate_bus.contracts import codec, envelope, reports, rows, streams, subjects
 from ebbgate_bus.contracts.envelope import Outgoing
 from ebbgate_bus.contracts.permissions import Principal, Role
 from ebbgate_bus.runtime import access, connection, follower, jetstream, publisher
@@ -19,6 +19,7 @@ from ebbgate_usher.io import making, stores
 from .callout import NAMESPACE, Hall
 from .conftest import WITHIN_S, events, until_logged
 
+EXAMPLE = pathlib.Path(__file__).parents[2] / "docs/examples/listen.py"
 WATCHER, RESOLVER, READER = (Principal(role) for role in (Role.WATCHER, Role.RESOLVER, Role.READER))
 NODE1, NODE2 = Principal(Role.PROGRAMMER, "node-1"), Principal(Role.PROGRAMMER, "node-2")
 
@@ -77,6 +78,34 @@ async def test_everybody_works_by_its_service_account_and_a_node_by_its_pod(hall
     for bus in (resolver, node, reader, watcher):
         assert not bus.denied
         await bus.close()
+
+
+async def test_the_example_of_the_docs_listens_with_a_reader_s_token(hall: Hall) -> None:
+    resolver = await hall.connect(hall.token("ebbgate-resolver"), RESOLVER)
+    await asyncio.wait_for(jetstream.ensure_streams(resolver), WITHIN_S)
+    pub = publisher.Publisher(resolver)
+    await pub.start()
+    subject = subjects.endpoint("node-1", "10.244.1.10")
+    row = codec.encode(rows.Endpoint(ip="10.244.1.10", set="00ff", bucket=7, pod="default/a"))
+    await pub.publish([Outgoing(subject, row)])
+    settings = {
+        "EBBGATE_NATS_URL": hall.url,
+        "EBBGATE_NATS_CA": str(hall.ca),
+        "EBBGATE_NATS_TOKEN": str(hall.write("reader.token", hall.token("ebbgate-reader"))),
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(EXAMPLE)), stdout=asyncio.subprocess.PIPE, env=settings
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            assert await process.stdout.readline() == b"10.244.1.10 default/a\n"
+            await pub.publish([Outgoing(subject, b"", {envelope.TTL: streams.TOMBSTONE_TTL})])
+            assert await process.stdout.readline() == b"10.244.1.10 gone\n"
+    finally:
+        process.kill()
+        await process.wait()
+        await resolver.close()
 
 
 async def test_a_node_is_what_its_pod_s_token_says_whatever_it_says_itself(hall: Hall) -> None:
