@@ -82,10 +82,11 @@ bpf: build/bpf/ebbgate.bpf.o ## the BPF object
 components: ## Kubernetes and etcd from Go modules, once
 	deploy/lab/components/build
 
-reference: setup ## write docs/bus.md, its schemas, docs/cli.md, docs/metrics.md and the dashboards anew from the code
+reference: setup ## write docs/bus.md, its schemas, docs/cli.md, metrics, settings, values and the dashboards anew from the code
 	$(BIN)/python -m ebbgate_bus.reference docs
 	$(BIN)/python -m typer ebbgate_cli.__main__ utils docs --name ebbgate --output docs/cli.md
 	$(BIN)/python -m ebbgate_lab.monitoring .
+	$(BIN)/python -m ebbgate_lab.pages docs
 
 .PHONY: trace
 trace: setup ## write the trace of docs/observability.md anew: a policy on its way, in a lab of its own

@@ -77,25 +77,44 @@ def parse(arguments: list[str]) -> Settings:
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     environment = os.environ.get
-    parser.add_argument("--node", default=environment("EBBGATE_NODE", ""), help="this node's name")
+    parser.add_argument(
+        "--node", default=environment("EBBGATE_NODE", ""), help="this node's name (EBBGATE_NODE)"
+    )
     access.add_options(parser, os.environ)
-    parser.add_argument("--pin-path", default=environment("EBBGATE_PIN_PATH", ""), help="on a bpf filesystem")
-    parser.add_argument("--bpf-object", default=environment("EBBGATE_BPF_OBJECT", "build/bpf/ebbgate.bpf.o"))
+    parser.add_argument(
+        "--pin-path",
+        default=environment("EBBGATE_PIN_PATH", ""),
+        metavar="DIR",
+        help=f"on a bpf filesystem (EBBGATE_PIN_PATH; default: {_default_pin_path('NODE')})",
+    )
+    parser.add_argument(
+        "--bpf-object",
+        default=environment("EBBGATE_BPF_OBJECT", "build/bpf/ebbgate.bpf.o"),
+        metavar="FILE",
+        help="the compiled programs (EBBGATE_BPF_OBJECT; default: %(default)s)",
+    )
     parser.add_argument(
         "--proc-sys",
         default=environment("EBBGATE_PROC_SYS", "/proc/sys"),
         metavar="DIR",
-        help="where the kernel's settings can be written: in a container not where they usually are; "
-        "EBBGATE_PROC_SYS",
+        help="where the kernel's settings can be written: in a container not where they usually are "
+        "(EBBGATE_PROC_SYS; default: %(default)s)",
     )
-    parser.add_argument("--port", type=int, default=environment("EBBGATE_PORT", str(places.PORT)))
-    parser.add_argument("--resync", type=float, default=environment("EBBGATE_RESYNC", "10"), help=_RESYNC)
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=environment("EBBGATE_PORT", str(places.PORT)),
+        help="of the tunnel, UDP, the same on all nodes (EBBGATE_PORT; default: %(default)s)",
+    )
+    parser.add_argument(
+        "--resync", type=float, default=environment("EBBGATE_RESYNC", "10"), metavar="SECONDS", help=_RESYNC
+    )
     parser.add_argument(
         "--attach",
         choices=(places.AUTO, places.TCX, places.CLSACT),
         default=environment("EBBGATE_ATTACH", places.AUTO),
         help="how BPF programs are attached to devices: by tcx links (Linux 6.6), by filters under a clsact "
-        "qdisc (any Linux), or auto: by tcx if the kernel has it; EBBGATE_ATTACH",
+        "qdisc (any Linux), or auto: by tcx if the kernel has it (EBBGATE_ATTACH; default: %(default)s)",
     )
     parser.add_argument(
         "--direct",
@@ -103,13 +122,14 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         default=environment("EBBGATE_DIRECT", places.AUTO),
         help="whether tunnel packets may go past the node's own IP stack, which makes them cheaper: "
         "auto, unless the node has IPsec policies, which they would go past too; off: all by the VXLAN "
-        "device, where the node's firewall rules for UDP see them; EBBGATE_DIRECT",
+        "device, where the node's firewall rules for UDP see them (EBBGATE_DIRECT; default: %(default)s)",
     )
 
 
 _RESYNC = (
     "seconds between two looks at the whole kernel when nothing hints at a change; more where a look costs "
-    "so much that they would take over 0.5 %% of a core (0.2 s of CPU: every 40 s)"
+    "so much that they would take over 0.5 %% of a core, 0.2 s of CPU: every 40 s (EBBGATE_RESYNC; "
+    "default: %(default)s)"
 )
 
 
