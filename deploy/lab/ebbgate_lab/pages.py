@@ -30,8 +30,8 @@ def pages() -> dict[str, str]:
 def _settings() -> Iterator[str]:
     yield "# Settings of the services"
     yield ""
-    yield "What each program's `--help` says; made by `make reference`. In parentheses the environment's names:"
-    yield "the chart sets those. The command line has [a page of its own](cli.md)."
+    yield "What each program's `--help` says; made by `make reference`. In parentheses the environment's"
+    yield "names: the chart sets those. The command line has [a page of its own](cli.md)."
     for service, *command in COMMANDS:
         yield ""
         yield f"## {' '.join([f'ebbgate-{service}', *command])}"
@@ -55,8 +55,8 @@ def _help(service: str, *command: str) -> str:
 def _values() -> Iterator[str]:
     yield "# Values of the chart"
     yield ""
-    yield "Made by `make reference` of [values.schema.json](../deploy/helm/ebbgate/values.schema.json), which Helm"
-    yield "checks all values against. What to do with them: [install.md](install.md)."
+    yield "Made by `make reference` of [values.schema.json](../deploy/helm/ebbgate/values.schema.json),"
+    yield "which Helm checks all values against. What to do with them: [install.md](install.md)."
     yield ""
     yield "| value | default | |"
     yield "|---|---|---|"
