@@ -79,7 +79,7 @@ bench-datapath: setup ## through the gateway, beside plain routing and a kernel-
 bpf: build/bpf/ebbgate.bpf.o ## the BPF object
 
 .PHONY: components
-components: ## Kubernetes and etcd from Go modules, once
+components: ## Kubernetes, etcd, Helm and the nats tool from Go modules, once
 	deploy/lab/components/build
 
 reference: setup ## write docs/bus.md, its schemas, docs/cli.md, metrics, settings, values and the dashboards anew from the code

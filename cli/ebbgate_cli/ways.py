@@ -12,9 +12,12 @@ import pathlib
 import re
 import select
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 import time
+import types
 from collections.abc import Iterator
 
 import msgspec
@@ -66,6 +69,7 @@ def _forwarded(reach: access.Access, namespace: str) -> Iterator[access.Access]:
     command = [kubectl, "-n", namespace]
     forward = [*command, "port-forward", f"service/{SERVICE}", ":4222", "--address", "127.0.0.1"]
     with (
+        _ended_as_by_ctrl_c(),
         tempfile.TemporaryDirectory(prefix="ebbgate-") as folder,
         subprocess.Popen(forward, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
     ):
@@ -76,6 +80,21 @@ def _forwarded(reach: access.Access, namespace: str) -> Iterator[access.Access]:
             yield msgspec.structs.replace(reach, url=f"nats://127.0.0.1:{port}", server_name=name, **secrets)
         finally:
             process.terminate()
+
+
+@contextlib.contextmanager
+def _ended_as_by_ctrl_c() -> Iterator[None]:
+    """Whoever is told to end, or loses its terminal, leaves the block and its kubectl, too."""
+
+    def end(number: int, _frame: types.FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _port(process: "subprocess.Popen[str]") -> str:

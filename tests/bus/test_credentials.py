@@ -21,6 +21,7 @@ from ebbgate_bus.contracts.permissions import Principal, Role
 from ebbgate_bus.runtime import access, connection, follower, jetstream, publisher
 from ebbgate_lab import processes
 from ebbgate_usher.io import certificates, making, stores
+from tests.docs import pages, register, shell
 
 from . import operated
 from .test_fences import free_port
@@ -294,14 +295,19 @@ async def test_a_server_with_an_operator_is_used_by_credentials_of_an_account(tm
 
 
 def test_the_page_on_security_says_what_works(tmp_path: pathlib.Path) -> None:
-    """Its command for a list of nodes, and nats-server takes the configuration that it shows."""
-    page = (pathlib.Path(__file__).parents[2] / "docs" / "security.md").read_text()
-    command = next(line for line in page.splitlines() if line.startswith("ebbgate-usher credentials --out"))
+    """Its commands for a list of nodes, and nats-server takes the configuration that it shows."""
+    page = (pages.ROOT / "docs" / "security.md").read_text()
     configuration = next(
         block for block in page.split("```") if "accounts.conf" in block and "tls {" in block
     )
-    program = processes.module("ebbgate_usher", *command.split()[1:])
-    subprocess.run(program, cwd=tmp_path, check=True, capture_output=True)
+    options = "--out bus --names localhost --nodes node1,node2"
+    person = shell.Shell(register.MADE, tmp_path, environment={})
+    person.type(f"ebbgate-usher credentials {options}")
+    person.type("ebbgate-usher credentials", more=options)
+    person.type("ebbgate-usher credentials … --rotate", words={"…": options})
+    words = {"DIR": "other", "…": "node1 --names localhost"}
+    person.type("ebbgate-usher credentials --out DIR --nodes …", words=words)
+    assert person.typed == set(person.commands)
     (tmp_path / "nats.conf").write_text(configuration)
     server = [processes.nats_binary(), "-t", "-c", "nats.conf"]
     done = subprocess.run(server, cwd=tmp_path, check=False, capture_output=True, text=True)

@@ -275,10 +275,12 @@ def test_versions_agree() -> None:
     chart = yaml.safe_load((helm.CHART / "Chart.yaml").read_text())
     assert chart["version"] == chart["appVersion"] == images.VERSION
     assert f"ARG VERSION={images.VERSION}\n" in (images.RECIPES / "Containerfile").read_text()
-    build = (ROOT / "deploy/lab/components/build").read_text()
-    version = re.search(r"^helm=(\S+)$", build, re.MULTILINE)
-    assert version
-    assert f"\thelm.sh/helm/v4 v{version[1]}" in (ROOT / "deploy/lab/components/helm/go.mod").read_text()
+    components = ROOT / "deploy/lab/components"
+    modules = {"helm": "helm.sh/helm/v4", "nats": "github.com/nats-io/natscli"}
+    for name, module in modules.items():
+        version = re.search(rf"^{name}=(\S+)$", (components / "build").read_text(), re.MULTILINE)
+        assert version
+        assert f"\t{module} v{version[1]}" in (components / name / "go.mod").read_text()
 
 
 def test_images_have_the_versions_that_are_tested() -> None:

@@ -2,27 +2,30 @@
 and all that is done to an installation, while pods visit nginx without pause.
 
 One story, told by the tests in their order: installed, restarted, drained, upgraded, uninstalled,
-installed in another size, cleaned.
+installed in another size, cleaned. What README and docs tell to type is typed as it stands there, by a
+person outside of the cluster.
 """
 
-import base64
+import io
 import json
 import pathlib
 import subprocess
+import tarfile
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from ebbgate_lab import apiserver, images, lab, processes
+from ebbgate_lab import images, lab, processes, sample
 from ebbgate_lab.cluster import helm
 from ebbgate_lab.cluster import scene as scenes
+from tests.docs import register, shell
 
-from .traffic import Traffic, until
+from . import installation
+from .installation import HELM_S, NAMESPACE
+from .traffic import Traffic
 from .visitors import EGRESS, GATEWAY
 
 PREFIX = "ebrd-"
-NAMESPACE = "ebbgate"
 INSTALL = (NAMESPACE, str(helm.CHART), "--namespace", NAMESPACE, "--wait", "--timeout", "120s")
 CRD = "crd/ciliumegressgatewaypolicies.cilium.io"
 WORKLOADS = (
@@ -32,14 +35,8 @@ WORKLOADS = (
     "statefulset/ebbgate-nats",
     "daemonset/ebbgate-programmer",
 )
-NEVER = {"pullPolicy": "Never"}
-VALUES: dict[str, Any] = {
-    "image": NEVER,
-    "programmer": {"image": NEVER},
-    "nats": {"image": NEVER, "storage": {"className": "local"}},
-    "networkPolicies": {"nodeCIDRs": ["10.168.60.0/24"]},
-}
-THREE = {"replicas": 3, "image": NEVER, "storage": {"kind": "emptyDir"}}
+CHART = "ebbgate deploy/helm/ebbgate --namespace ebbgate"
+NODES = "networkPolicies.nodeCIDRs={10.168.60.0/24}"
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -54,42 +51,70 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[scenes.Scene]:
         scene.build()
         scene.begin()
         # Whoever has one stays on its node: not on the one that is drained.
-        make_volume(scene, "node3")
+        installation.make_volumes(scene, "node3", "first", "second")
         yield scene
     finally:
         scene.down()
 
 
-def make_volume(scene: scenes.Scene, name: str) -> None:
-    """A local volume on a node, for who asks for the class `local`."""
-    claimed = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "local"}}
-    lazily = {"provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer"}
-    scene.kubectl.apply(claimed | lazily)
-    # What is below the kubelet's folder on a node is below its own here.
-    (scene.folder / "cluster" / name / "kubelet" / "volume").mkdir()
-    where = {"key": "kubernetes.io/hostname", "operator": "In", "values": [name]}
-    spec = {
-        "capacity": {"storage": "2Gi"},
-        "accessModes": ["ReadWriteOnce"],
-        "storageClassName": "local",
-        "local": {"path": "/var/lib/kubelet/volume"},
-        "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [where]}]}},
-    }
-    metadata = {"name": name}
-    scene.kubectl.apply({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": spec})
+@pytest.fixture(scope="module")
+def traffic(scene: scenes.Scene) -> Traffic:
+    return Traffic(sample.NAME, scene)
 
 
 @pytest.fixture(scope="module")
-def traffic(scene: scenes.Scene) -> Traffic:
-    return Traffic("deployed", scene)
+def person(scene: scenes.Scene, tmp_path_factory: pytest.TempPathFactory) -> shell.Shell:
+    """Has a kubeconfig and a checkout, and no other way into the cluster."""
+    folder = tmp_path_factory.mktemp("person")
+    (folder / "tmp").mkdir()
+    environment = {"KUBECONFIG": str(scene.cluster.kubeconfig()), "EBBGATE_NATS_URL": "kubectl:"}
+    return shell.Shell(
+        register.LOOKED | register.DEPLOYED,
+        folder,
+        environment=environment | {"TMPDIR": str(folder / "tmp")},
+        programs=("helm", "kubectl", "nats"),
+        words={"NAME": sample.NAME, "REGISTRY": images.REFERENCES["ebbgate"].partition("/")[0]},
+    )
 
 
-def test_it_is_installed_and_a_pod_leaves_with_the_egress_ip(scene: scenes.Scene, traffic: Traffic) -> None:
-    scene.helm.call("install", *INSTALL, "--create-namespace", values=VALUES)
+def test_it_is_installed_and_a_pod_leaves_with_the_egress_ip(
+    scene: scenes.Scene, traffic: Traffic, person: shell.Shell
+) -> None:
+    person.type("kubectl create namespace ebbgate")
+    person.type("kubectl label namespace ebbgate pod-security.kubernetes.io/enforce=privileged")
+    person.type(register.INSTALL_PUSHED, more=f"--set {NODES}", within_s=HELM_S)
     traffic.begin(3)
-    told = scene.kubectl.call("describe", "cegp", traffic.name)
-    assert "Normal  Programmed" in told[told.index("Events:") :], told
     traffic.assert_none_lost_or_wrong()
+
+
+def test_who_asks_from_outside_is_answered(
+    scene: scenes.Scene, traffic: Traffic, person: shell.Shell
+) -> None:
+    """By a port that kubectl forwards, and with a token that it fetches; neither is there afterwards."""
+    pod = scene.kubectl.get("pods", "-l", f"app={traffic.name}")["items"][0]
+    words = {
+        "kubectl get nodes -l …": {"…": f"node.kubernetes.io/name={GATEWAY}"},
+        "kubectl -n ebbgate exec deploy/ebbgate-cli -- ebbgate …": {"…": "list"},
+        "kubectl ebbgate …": {"…": "list --nats kubectl:ebbgate"},
+        "ebbgate explain NAMESPACE/NAME DESTINATION": {
+            "NAMESPACE/NAME": f"default/{pod['metadata']['name']}",
+            "DESTINATION": "198.51.100.7",
+        },
+    }
+    person.type_all(register.LOOKED, words=words)
+    with tarfile.open(next(person.folder.glob("ebbgate-*.tar.gz"))) as report:
+        (name,) = [name for name in report.getnames() if name.endswith("/logs/now.txt")]
+        logs = (report.extractfile(name) or io.BytesIO()).read().decode()
+    assert all(f"[pod/ebbgate-{part}-" in logs for part in ("watcher", "resolver", "programmer", "nats"))
+    assert installation.forwarding(person) == []
+    assert list((person.folder / "tmp").glob("ebbgate-*")) == []
+
+
+def test_what_the_cluster_has_can_be_planned_elsewhere(person: shell.Shell) -> None:
+    """As docs/migration.md begins."""
+    person.type("kubectl get cegp -o yaml > policies.yaml")
+    person.type("kubectl get nodes,namespaces,pods -A -o yaml", more="> objects.yaml")
+    person.type("ebbgate plan", more=".")
 
 
 def test_only_the_programmer_is_more_than_restricted(scene: scenes.Scene) -> None:
@@ -99,13 +124,14 @@ def test_only_the_programmer_is_more_than_restricted(scene: scenes.Scene) -> Non
         "namespace",
         NAMESPACE,
         "pod-security.kubernetes.io/enforce=restricted",
+        "--overwrite",
         "--dry-run=server",
     )
     done = scene.kubectl.run(*asked)
     found = [line.split()[1].rstrip(":") for line in done.stderr.splitlines() if "Warning: ebbgate" in line]
     assert found, done.stderr
     assert all(name.startswith("ebbgate-programmer") for name in found), done.stderr
-    status = in_programmer(scene, "cat", "/proc/1/status")
+    status = installation.in_programmer(scene, "cat", "/proc/1/status")
     fields = dict(line.split(":\t") for line in status.splitlines() if ":\t" in line)
     assert int(fields["CapEff"], 16) == int(fields["CapBnd"], 16) == 1 << 12 | 1 << 39
     assert (fields["NoNewPrivs"], fields["Seccomp"].strip()) == ("1", "2")
@@ -116,7 +142,7 @@ def test_its_own_tools_find_nothing_wrong(scene: scenes.Scene) -> None:
         "-n", NAMESPACE, "exec", "deployment/ebbgate-cli", "--", "ebbgate", "list", "-o", "json"
     )
     assert {row["EgressIP"] for row in json.loads(listed)} == {EGRESS}
-    found = json.loads(in_programmer(scene, "ebbgate-programmer", "doctor", "-o", "json"))
+    found = json.loads(installation.in_programmer(scene, "ebbgate-programmer", "doctor", "-o", "json"))
     assert [each for each in found if each["severity"] == "problem"] == []
 
 
@@ -155,6 +181,14 @@ def test_restarted_nothing_is_lost_or_wrong(scene: scenes.Scene, traffic: Traffi
     traffic.assert_none_lost_or_wrong()
 
 
+def test_a_programmer_is_deleted(scene: scenes.Scene, traffic: Traffic, person: shell.Shell) -> None:
+    name = installation.programmers(scene)[0]
+    person.type("kubectl -n ebbgate delete pod …", words={"…": name})
+    scene.kubectl.call("-n", NAMESPACE, "rollout", "status", WORKLOADS[-1], "--timeout=50s")
+    traffic.until_more()
+    traffic.assert_none_lost_or_wrong()
+
+
 def test_a_gateway_is_drained(scene: scenes.Scene, traffic: Traffic) -> None:
     """What of Ebbgate's runs there moves; the gateway itself goes on."""
     options = ("--ignore-daemonsets", "--delete-emptydir-data", "--timeout=50s")
@@ -168,22 +202,24 @@ def test_a_gateway_is_drained(scene: scenes.Scene, traffic: Traffic) -> None:
     traffic.assert_none_lost_or_wrong()
 
 
-def test_upgraded(scene: scenes.Scene, traffic: Traffic) -> None:
-    """By values that change all pods at once, with keys and certificates anew."""
-    before = server_certificate(scene)
-    changed = ["credentials.rotate=true"]
-    changed += [f"{name}.podAnnotations.round=two" for name in ("watcher", "resolver", "programmer", "nats")]
-    scene.helm.call("upgrade", *INSTALL, "--reuse-values", "--set", ",".join(changed))
-    assert server_certificate(scene) != before
+def test_upgraded(scene: scenes.Scene, traffic: Traffic, person: shell.Shell) -> None:
+    """To the same, and by values that change all pods at once, with keys and certificates anew."""
+    person.type(register.UPGRADE, within_s=HELM_S)
+    before = installation.server_certificate(scene)
+    changed = [f"{name}.podAnnotations.round=two" for name in ("watcher", "resolver", "programmer", "nats")]
+    person.type(
+        "helm upgrade … --set credentials.rotate=true",
+        words={"…": f"{CHART} --reuse-values --wait --set {','.join(changed)}"},
+        within_s=HELM_S,
+    )
+    assert installation.server_certificate(scene) != before
     traffic.follow_a_change("192.0.2.0/24")
     traffic.until_more()
     traffic.assert_none_lost_or_wrong()
 
 
 def test_a_second_one_is_refused(scene: scenes.Scene) -> None:
-    done = scene.helm.run(
-        "install", "other", str(helm.CHART), "-n", "other", "--create-namespace", values=VALUES
-    )
+    done = scene.helm.run("install", "other", str(helm.CHART), "-n", "other", "--create-namespace")
     assert done.returncode
     assert "already, as release ebbgate in namespace ebbgate" in done.stderr
     assert scene.kubectl.run("-n", "other", "get", "deployments,daemonsets", "-o", "name").stdout == ""
@@ -195,16 +231,24 @@ def test_a_bus_of_another_size_is_refused(scene: scenes.Scene) -> None:
     assert "nats.replicas is 1 in this release, and can't become 3" in done.stderr
 
 
-def test_uninstalled_policies_stay_and_nodes_go_on(scene: scenes.Scene, traffic: Traffic) -> None:
-    uninstall(scene)
+def test_uninstalled_policies_stay_and_nodes_go_on(
+    scene: scenes.Scene, traffic: Traffic, person: shell.Shell
+) -> None:
+    installation.uninstall(scene, person)
     scene.kubectl.call("get", CRD, f"cegp/{traffic.name}")
     traffic.until_more()
     traffic.assert_none_lost_or_wrong()
 
 
-def test_installed_again_with_three_servers(scene: scenes.Scene, traffic: Traffic) -> None:
+def test_installed_again_with_three_servers(traffic: Traffic, person: shell.Shell) -> None:
     """An empty bus knows no gateway to be ready, until each has answered: dropped meanwhile, never wrong."""
-    scene.helm.call("install", *INSTALL, values=VALUES | {"nats": THREE})
+    person.type("kubectl delete pvc -n ebbgate -l app.kubernetes.io/name=ebbgate", more="--dry-run=server")
+    person.type("kubectl delete pvc -n ebbgate -l app.kubernetes.io/component=nats")
+    person.type(
+        register.INSTALL,
+        more=f"--set nats.replicas=3,nats.storage.kind=emptyDir --set {NODES}",
+        within_s=HELM_S,
+    )
     traffic.follow_a_change("198.51.100.0/24")
     traffic.until_more()
     traffic.forgive()
@@ -222,16 +266,15 @@ def test_three_servers_are_restarted(scene: scenes.Scene, traffic: Traffic) -> N
 
 
 def test_installed_with_a_nats_of_ones_own(
-    scene: scenes.Scene, traffic: Traffic, tmp_path: pathlib.Path
+    scene: scenes.Scene, traffic: Traffic, person: shell.Shell, tmp_path: pathlib.Path
 ) -> None:
     """Outside of the cluster, with the accounts and the certificate that the chart's job made for it."""
-    uninstall(scene)
+    installation.uninstall(scene, person)
     bus = {"url": f"nats://{lab.CONTROL}:4222", "auth": {"enabled": True}, "tls": {"enabled": True}}
     options = [each for each in INSTALL if each != "--wait"]
-    scene.helm.call(
-        "install", *options, values=VALUES | {"nats": bus, "credentials": {"names": [lab.CONTROL]}}
-    )
-    for name, content in secret(scene, "ebbgate-nats-server").items():
+    values = {"nats": bus, "credentials": {"names": [lab.CONTROL]}}
+    scene.helm.call("install", *options, "--set", NODES, values=values)
+    for name, content in installation.secret(scene, "ebbgate-nats-server").items():
         (tmp_path / name).write_bytes(content)
     security = f"""
         tls {{ cert_file: "{tmp_path}/tls.crt", key_file: "{tmp_path}/tls.key" }}
@@ -243,6 +286,7 @@ def test_installed_with_a_nats_of_ones_own(
     try:
         server.start()
         traffic.follow_a_change("192.0.2.64/26")
+        listen(scene, person)
         traffic.until_more()
         traffic.forgive()
         traffic.assert_none_lost_or_wrong()
@@ -250,60 +294,51 @@ def test_installed_with_a_nats_of_ones_own(
         server.kill()
 
 
-def test_cleaned_nodes_are_as_they_were(scene: scenes.Scene, traffic: Traffic) -> None:
+def listen(scene: scenes.Scene, person: shell.Shell) -> None:
+    """With a reader's token, where the bus is."""
+    person.type("kubectl create token ebbgate-reader -n ebbgate --audience ebbgate-nats > token")
+    (person.folder / "ca.crt").write_bytes(installation.secret(scene, "ebbgate-nats-ca")["ca.crt"])
+    url, netns = f"nats://{lab.CONTROL}:4222", scene.netns("control")
+    person.type("ebbgate --nats-ca ca.crt --nats-token token list", more=f"--nats {url}", netns=netns)
+    person.type(register.LISTEN, more=f"--server {url}", netns=netns)
+
+
+def test_cleaned_nodes_are_as_they_were(scene: scenes.Scene, traffic: Traffic, person: shell.Shell) -> None:
     """All pods of Ebbgate are gone before; that the clean step was forgotten is no harm."""
-    uninstall(scene)
-    scene.helm.call("install", *INSTALL, "--set", "clean=true", values=VALUES)
-    pods = scene.kubectl.get("pods", "-l", f"app={traffic.name}")["items"]
-    addresses = {pod["spec"]["nodeName"]: pod["status"]["podIP"] for pod in pods}
-    for name, node in scene.cluster.nodes.items():
-        traffic.until_seen_from(addresses[name], source=node.host.addresses[0])
-        assert "ebbgate" not in scene.topology.run(name, "nft", "list", "tables")
-        assert "ebbgate0" not in scene.topology.run(name, "ip", "link")
-    uninstall(scene)
+    installation.uninstall(scene, person)
+    person.type("helm install … --set clean=true --wait", words={"…": CHART}, within_s=HELM_S)
+    installation.assert_clean(scene, traffic)
+    installation.uninstall(scene, person)
 
 
-def test_where_nobody_mounts_a_bpf_filesystem_the_chart_does(scene: scenes.Scene, traffic: Traffic) -> None:
-    bare = "/var/lib/kubelet/bpffs"
+def test_installed_once_more_and_cleaned_before_it_goes(
+    scene: scenes.Scene, traffic: Traffic, person: shell.Shell
+) -> None:
+    """On nodes on which nobody mounts a BPF file system: the chart does."""
     for name in scene.cluster.nodes:
         (scene.folder / "cluster" / name / "kubelet" / "bpffs").mkdir()
-    programmer = {"programmer": {"image": NEVER, "bpffs": {"mount": True, "path": bare}}}
-    scene.helm.call("install", *INSTALL, values=VALUES | programmer)
-    traffic.follow_a_change("198.51.100.128/26")
-    assert "ebbgate" in in_programmer(scene, "ls", "/sys/fs/bpf").split()
-    scene.helm.call("upgrade", *INSTALL, "--reuse-values", "--set", "clean=true")
-    uninstall(scene)
+    place = "programmer.bpffs.path=/var/lib/kubelet/bpffs"
+    more = f"--set nats.storage.kind=emptyDir,programmer.maxUnavailable=100%,{place}"
+    person.type(register.INSTALL_ON_KIND, more=more, within_s=HELM_S)
+    traffic.until_more()
+    assert "ebbgate" in installation.in_programmer(scene, "ls", "/sys/fs/bpf").split()
+    person.type(register.CLEAN, within_s=HELM_S)
+    installation.assert_clean(scene, traffic)
+    installation.uninstall(scene, person)
+    person.type("kubectl delete secret -n ebbgate -l app.kubernetes.io/part-of=ebbgate")
 
 
-def test_without_helm_by_the_plain_manifest(scene: scenes.Scene, traffic: Traffic) -> None:
+def test_without_helm_by_the_plain_manifest(
+    scene: scenes.Scene, traffic: Traffic, person: shell.Shell
+) -> None:
     """Taken away again, policies are still there."""
-    manifest = ("-f", str(apiserver.CRD.with_name("ebbgate.yaml")))
-    scene.kubectl.call("apply", "--server-side", "--force-conflicts", "-f", str(apiserver.CRD), *manifest)
+    person.type(register.APPLY_CRD)
+    person.type(register.APPLY, more="--force-conflicts")
     traffic.follow_a_change("198.51.100.64/26")
     traffic.until_more()
-    scene.kubectl.call("delete", "--wait=false", *manifest)
+    person.type("kubectl delete -f deploy/ebbgate.yaml", more="--wait=false")
     scene.kubectl.call("get", CRD, f"cegp/{traffic.name}")
 
 
-def uninstall(scene: scenes.Scene) -> None:
-    scene.helm.call("uninstall", NAMESPACE, "--namespace", NAMESPACE, "--wait")
-    until(
-        lambda: not scene.kubectl.get("-n", NAMESPACE, "pods")["items"],
-        lambda: scene.kubectl.call("-n", NAMESPACE, "get", "pods"),
-    )
-
-
-def server_certificate(scene: scenes.Scene) -> bytes:
-    return secret(scene, "ebbgate-nats-server")["tls.crt"]
-
-
-def secret(scene: scenes.Scene, name: str) -> dict[str, bytes]:
-    data = scene.kubectl.get("-n", NAMESPACE, "secret", name)["data"]
-    return {key: base64.b64decode(value) for key, value in data.items()}
-
-
-def in_programmer(scene: scenes.Scene, *command: str) -> str:
-    selected = "app.kubernetes.io/component=programmer"
-    pods = scene.kubectl.get("-n", NAMESPACE, "pods", "-l", selected)["items"]
-    options = ("-c", "programmer", pods[0]["metadata"]["name"], "--")
-    return scene.kubectl.call("-n", NAMESPACE, "exec", *options, *command)
+def test_all_was_typed_that_the_pages_tell(person: shell.Shell) -> None:
+    assert person.typed == set(person.commands)

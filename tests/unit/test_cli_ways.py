@@ -1,7 +1,12 @@
 """Where `--nats` leads: contexts of the plain nats tool, and kubectl where there is none."""
 
 import json
+import os
 import pathlib
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -73,3 +78,28 @@ def test_what_kubectl_says_is_passed_on(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     with pytest.raises(ways.NoWay, match="can't forward a port to the bus: namespaces x not found"):
         reach("kubectl:x")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["told-to-end", "terminal-lost"])
+def test_kubectl_does_not_outlive_whoever_started_it(tmp_path: pathlib.Path, number: signal.Signals) -> None:
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(
+        """#!/bin/sh
+        case "$*" in
+          *port-forward*) echo $$ > "$0.pid"; echo "Forwarding from 127.0.0.1:9 -> 4222"; exec sleep 60 ;;
+          *) : > "$0.asked"; echo "not found" >&2; exit 1 ;;
+        esac
+        """
+    )
+    kubectl.chmod(0o755)
+    command = [sys.executable, "-m", "ebbgate_cli", "tap", "--nats", "kubectl:"]
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        while not (tmp_path / "kubectl.asked").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(number)
+    assert process.returncode == 128 + number
+    pid = int((tmp_path / "kubectl.pid").read_text())
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)

@@ -1,15 +1,17 @@
-"""What README and docs tell people to type exists: commands, their options, make's targets; and links lead
-somewhere.
+"""What README and docs tell people to type exists: commands, their options, make's targets; each is typed by
+a test, or it is said why not; and links lead somewhere.
 """
 
 import pathlib
 import re
 import shlex
+import textwrap
 
 import pytest
 import typer.main
 
 from ebbgate_cli import __main__ as cli
+from tests.docs import pages, register
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGES = sorted(
@@ -72,6 +74,52 @@ def test_links_lead_somewhere(page: pathlib.Path) -> None:
 
 def _anchor(head: str) -> str:
     return re.sub(r"[^a-z0-9 _-]", "", head.lower()).replace(" ", "-")
+
+
+RUN = (
+    *register.BUS,
+    *register.SECURED,
+    *register.MADE,
+    *register.ASKED,
+    *register.HEARD,
+    *register.ON_NODES,
+    *register.LOOKED,
+    *register.DEPLOYED,
+    *register.BY_CI,
+)
+NOT_RUN = [command for commands in register.NOT_RUN.values() for command in commands]
+
+
+def test_each_command_is_typed_by_a_test_or_it_is_said_why_not() -> None:
+    told = pages.told()
+    unknown = {command: where for command, where in told.items() if command not in {*RUN, *NOT_RUN}}
+    assert unknown == {}, "put it into tests/docs/register.py"
+    assert {*RUN, *NOT_RUN} - told.keys() == set(), "no page tells it any more"
+    assert set(RUN) & set(NOT_RUN) == set()
+    assert len(NOT_RUN) == len(set(NOT_RUN))
+    assert (ROOT / ".ci/run").read_text().endswith(f"exec {register.BY_CI[0]}\n")
+
+
+def test_commands_are_found_wherever_a_page_has_them() -> None:
+    page = """
+    # `ebbgate heading`
+    ```sh
+    one --a \\
+      --b   # why
+    # nothing
+    two <<EOF
+    text
+    EOF
+    ```
+    ```
+    $ three
+    its answer
+    ```
+    `ebbgate four
+    --five`, `ebbgate`, `ebbgate [A\\|B]`, `EBBGATE_X`
+    """
+    found = list(pages.commands(textwrap.dedent(page)))
+    assert found == ["one --a --b", "two <<EOF\ntext\nEOF", "three", "ebbgate four --five", "ebbgate [A|B]"]
 
 
 def test_there_is_something_to_test() -> None:

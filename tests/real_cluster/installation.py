@@ -1,0 +1,89 @@
+"""Ebbgate as it was installed on a cluster, for the story of its deployment: what it stands on, what is
+looked at, and how it goes.
+"""
+
+import base64
+import contextlib
+import pathlib
+
+from ebbgate_lab.cluster import scene as scenes
+from tests.docs import register, shell
+
+from .traffic import Traffic, until
+
+NAMESPACE = "ebbgate"
+HELM_S = 150.0
+
+
+def make_volumes(scene: scenes.Scene, node: str, *names: str) -> None:
+    """Local volumes on a node, for who asks for no class of his own."""
+    usual = {"name": "local", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}
+    claimed = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": usual}
+    lazily = {"provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer"}
+    scene.kubectl.apply(claimed | lazily)
+    for name in names:
+        _make_volume(scene, node, name)
+
+
+def _make_volume(scene: scenes.Scene, node: str, name: str) -> None:
+    # What is below the kubelet's folder on a node is below its own here.
+    (scene.folder / "cluster" / node / "kubelet" / name).mkdir()
+    where = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+    spec = {
+        "capacity": {"storage": "2Gi"},
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "local",
+        "local": {"path": f"/var/lib/kubelet/{name}"},
+        "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [where]}]}},
+    }
+    metadata = {"name": name}
+    scene.kubectl.apply({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": spec})
+
+
+def assert_clean(scene: scenes.Scene, traffic: Traffic) -> None:
+    pods = scene.kubectl.get("pods", "-l", f"app={traffic.name}")["items"]
+    addresses = {pod["spec"]["nodeName"]: pod["status"]["podIP"] for pod in pods}
+    for name, node in scene.cluster.nodes.items():
+        traffic.until_seen_from(addresses[name], source=node.host.addresses[0])
+        assert "ebbgate" not in scene.topology.run(name, "nft", "list", "tables")
+        assert "ebbgate0" not in scene.topology.run(name, "ip", "link")
+
+
+def uninstall(scene: scenes.Scene, person: shell.Shell) -> None:
+    person.type(register.UNINSTALL, more="--wait", within_s=HELM_S)
+    until(
+        lambda: not scene.kubectl.get("-n", NAMESPACE, "pods")["items"],
+        lambda: scene.kubectl.call("-n", NAMESPACE, "get", "pods"),
+    )
+
+
+def server_certificate(scene: scenes.Scene) -> bytes:
+    return secret(scene, "ebbgate-nats-server")["tls.crt"]
+
+
+def secret(scene: scenes.Scene, name: str) -> dict[str, bytes]:
+    data = scene.kubectl.get("-n", NAMESPACE, "secret", name)["data"]
+    return {key: base64.b64decode(value) for key, value in data.items()}
+
+
+def in_programmer(scene: scenes.Scene, *command: str) -> str:
+    options = ("-c", "programmer", programmers(scene)[0], "--")
+    return scene.kubectl.call("-n", NAMESPACE, "exec", *options, *command)
+
+
+def programmers(scene: scenes.Scene) -> list[str]:
+    """Names of pods."""
+    selected = "app.kubernetes.io/component=programmer"
+    pods = scene.kubectl.get("-n", NAMESPACE, "pods", "-l", selected)["items"]
+    return [pod["metadata"]["name"] for pod in pods]
+
+
+def forwarding(person: shell.Shell) -> list[str]:
+    """Command lines of that person's kubectl that go on."""
+    program = str(person.folder / ".bin" / "kubectl")
+    found = []
+    for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_text().split("\0")
+            found += [" ".join(words)] if words[0] == program else []
+    return found
