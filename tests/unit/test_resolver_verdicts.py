@@ -246,3 +246,16 @@ def test_a_gateway_whose_address_another_node_has_drops_and_it_is_said_once() ->
     resolver.fold([objects.gone(objects.node("twin"))])
     resolver.stored(resolver.step(3.0))
     assert objects.group_of(resolver, "p").ipv4.paths[0].slot
+
+
+def test_what_was_applied_of_a_plan_that_the_bus_lost_is_nothing_of_the_new_one() -> None:
+    """Programmers say again what they have, with the old plan's revisions."""
+    resolver = objects.resolver_of(GW, SRC, NET, POD, POLICY)
+    resolver.replace_plan([], 1_000.0)
+    objects.step(resolver, 1_000.0)
+    for name in ("gw", "src"):
+        report = objects.applied(resolver, name, all_revision=500_000)
+        resolver.fold([objects.stored(msgspec.structs.replace(report, node_revision=500_000))])
+    (verdict,) = (codec.decode(each.subject, each.payload) for each in resolver.step(1_001.0).verdicts)
+    assert isinstance(verdict, reports.Verdict)
+    assert verdict.nodes_programmed == ()

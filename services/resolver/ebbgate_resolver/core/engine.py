@@ -131,12 +131,18 @@ class Resolver:
         self._causes.take(message, is_fact=name is not None and name.kind.startswith("fact."))
 
     def replace_plan(self, messages: Iterable[Stored], now_s: float) -> None:
-        """PLAN as stored, tombstones included: these reserve freed slots, as if they were freed now."""
+        """PLAN as stored, tombstones included: these reserve freed slots, as if they were freed now.
+
+        Where there is none, revisions go on from the time in milliseconds: on a bus that lost its store
+        programmers say again what they applied of the plan before, and that must not look like this one.
+        """
         self._plan, before = held.Held(), self._freed
         self._freed = freed.Freed()
         self._changed = self._replaced = True
         for message in messages:
             self._put(message.subject, message.payload, now_s)
+        if not self._plan.commits:
+            self._plan.revision = max(self._plan.revision, int(now_s * 1000))
         self._freed.remember(before)
         for place in self._plan.egress:
             self._freed.take_back(place)
