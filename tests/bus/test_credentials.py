@@ -52,6 +52,15 @@ class Made:
         wanted = making.Wish(**({"names": NAMES, "callout": False, "nodes": ("node-1", "node-2")} | wish))  # type: ignore[arg-type]
         return await making.make(stores.Folder(self.folder), wanted, self.now_s)
 
+    def expire(self) -> None:
+        """The server has a certificate of more than a year ago, by an authority that is trusted."""
+        self.now_s -= 400 * 86_400
+        authority = certificates.make_authority(self.now_s)
+        pair = certificates.make_server(authority, NAMES, self.now_s)
+        (self.folder / "server" / "tls.crt").write_bytes(pair.certificate)
+        (self.folder / "server" / "tls.key").write_bytes(pair.key)
+        self.ca.write_bytes(authority.certificate)
+
     def start(self) -> None:
         self.process.start()
         processes.until_listening("127.0.0.1", self._port)
@@ -164,12 +173,7 @@ async def test_a_ca_file_that_is_none_is_named(made: Made, tmp_path: pathlib.Pat
 
 async def test_an_expired_certificate_is_refused_and_called_so(made: Made) -> None:
     await made.make()
-    made.now_s -= 400 * 86_400
-    authority = certificates.make_authority(made.now_s)
-    pair = certificates.make_server(authority, NAMES, made.now_s)
-    (made.folder / "server" / "tls.crt").write_bytes(pair.certificate)
-    (made.folder / "server" / "tls.key").write_bytes(pair.key)
-    made.ca.write_bytes(authority.certificate)
+    made.expire()
     made.start()
     assert "isn't valid any more" in await refusal(made.access(NODE1))
 

@@ -121,7 +121,7 @@ async def connect(
     **options: Any,
 ) -> Bus:
     """A connection to the first reachable server. Waits as long as it takes. `principal`: who we are, to a
-    bus that asks for credentials. `heed`: hears each different trouble once.
+    bus that asks for credentials. `heed`: hears each trouble, whenever there is one.
     """
     reach = access.Access(url=reach) if isinstance(reach, str) else reach
     bus = Bus(reach, reach.grant(principal) if principal else None)
@@ -159,15 +159,16 @@ def _callbacks(bus: Bus, heed: Callable[[str], None]) -> dict[str, Any]:
     async def disconnected() -> None:
         if not bus.is_closed and not bus.is_draining:
             log.warning("bus.disconnected", extra={"fields": {"url": bus.reach.shown}})
+            heed("the connection has ended")
 
     async def failed(error: Exception) -> None:
         if isinstance(error, nats.errors.SlowConsumerError):
             bus.interrupted()
         reason = access.explain(error)
+        heed(reason)
         if reason not in troubles and len(troubles) < TROUBLES and not bus.is_closed:
             troubles.add(reason)
             log.warning("bus.failed", extra={"fields": {"url": bus.reach.shown, "reason": reason}})
-            heed(reason)
         if _is_refusal(error) and not bus.is_connected:
             await asyncio.sleep(REFUSED_S * (1 + random.random()))
 
