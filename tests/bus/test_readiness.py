@@ -87,11 +87,16 @@ async def test_wrong_credentials(made: Made, services: Services) -> None:
     await services.until_all_say("the server doesn't accept our credentials (Authorization Violation)")
 
 
-async def test_an_expired_certificate(made: Made, services: Services) -> None:
+async def test_an_expired_certificate_and_what_comes_after_it(made: Made, services: Services) -> None:
+    """The last reason is the one that is said, also when it has been said before."""
     await made.make()
     made.expire()
     made.start()
     services.start(made)
+    await services.until_all_say("the server's certificate isn't valid any more")
+    made.process.kill()
+    await services.until_all_say("Connect call failed")
+    made.start()
     await services.until_all_say("the server's certificate isn't valid any more")
 
 

@@ -63,9 +63,15 @@ class Bus(Client):
             listener()
 
     def abandon(self) -> None:
-        """Closes what an attempt that was broken off has open: nobody else can."""
-        if self._transport is not None:
-            self._transport.close()  # type: ignore[no-untyped-call]
+        """Closes what an attempt that failed or was broken off has open. One on which TLS hasn't come about
+        is forgotten, too: nats-py would wait until it is closed, which asyncio doesn't tell who had it before
+        TLS began (seen: a service that met an expired certificate at its start tried once, and never again).
+        """
+        transport: Any = self._transport
+        if transport is not None:
+            transport.close()
+            if transport._io_writer is transport._bare_io_writer:
+                self._transport = None
 
     @property
     def clustered(self) -> bool:
@@ -166,6 +172,8 @@ def _callbacks(bus: Bus, heed: Callable[[str], None]) -> dict[str, Any]:
             bus.interrupted()
         reason = access.explain(error)
         heed(reason)
+        if not bus.is_connected:
+            bus.abandon()
         if reason not in troubles and len(troubles) < TROUBLES and not bus.is_closed:
             troubles.add(reason)
             log.warning("bus.failed", extra={"fields": {"url": bus.reach.shown, "reason": reason}})
