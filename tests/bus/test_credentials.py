@@ -14,11 +14,12 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from cryptography import x509
 
 from ebbgate_bus.contracts import codec, reports, streams, subjects
 from ebbgate_bus.contracts.envelope import Outgoing
 from ebbgate_bus.contracts.permissions import Principal, Role
-from ebbgate_bus.runtime import access, connection, follower, jetstream, publisher
+from ebbgate_bus.runtime import access, connection, follower, jetstream, publisher, vitals
 from ebbgate_lab import processes
 from ebbgate_usher.io import certificates, making, stores
 from tests.docs import pages, register, shell
@@ -176,6 +177,24 @@ async def test_an_expired_certificate_is_refused_and_called_so(made: Made) -> No
     made.expire()
     made.start()
     assert "isn't valid any more" in await refusal(made.access(NODE1))
+
+
+async def test_the_end_of_the_server_s_certificate_is_measured(made: Made) -> None:
+    """That of the connection there is: after a renewal who stays connected goes on with the old one."""
+    await made.make()
+    made.start()
+    own = vitals.Vitals("resolver")
+
+    def measured() -> list[object]:
+        (ends,) = [each.values for each in own.measured() if each.family is vitals.CERTIFICATE]
+        return list(ends.values())
+
+    assert measured() == []
+    bus = await own.connect(made.access(RESOLVER), name="resolver", principal=RESOLVER)
+    shown = x509.load_pem_x509_certificate((made.folder / "server" / "tls.crt").read_bytes())
+    assert measured() == [shown.not_valid_after_utc.timestamp()]
+    await bus.close()
+    assert measured() == []
 
 
 async def test_a_certificate_for_another_name_is_refused(made: Made) -> None:

@@ -87,3 +87,4 @@ async def test_it_tells_of_its_work_and_of_each_policy(resolver: Resolver, bus: 
     assert found["ebbgate_resolver_revisions_total"] >= 1
     assert found["ebbgate_resolver_work_seconds_count resolve"] >= 1
     assert found["ebbgate_bus_connected"] == 1
+    assert "ebbgate_bus_certificate_expiry_timestamp_seconds" not in found  # no TLS here

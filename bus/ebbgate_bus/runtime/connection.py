@@ -84,6 +84,15 @@ class Bus(Client):
         return str(self._server_info.get("version", ""))
 
     @property
+    def certificate_ends_s(self) -> float | None:
+        """Of the server, as it showed it when this connection began, in seconds since 1970. None without TLS,
+        or without a connection.
+        """
+        transport: Any = self._transport
+        shown = transport._io_writer.get_extra_info("peercert") if self.is_connected else None
+        return float(ssl.cert_time_to_seconds(shown["notAfter"])) if shown else None
+
+    @property
     def api(self) -> str:
         """Prefix of JetStream's API."""
         return self.grant.api if self.grant else permissions.API

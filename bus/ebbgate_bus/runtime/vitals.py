@@ -14,6 +14,11 @@ CONNECTED = CATALOGUE.gauge("bus_connected", "1 while there is a connection to n
 INTERRUPTIONS = CATALOGUE.counter(
     "bus_interruptions", "How often messages may have been missed, so that streams were read anew"
 )
+CERTIFICATE = CATALOGUE.gauge(
+    "bus_certificate_expiry_timestamp_seconds",
+    "When nats-server's certificate ends, seconds since 1970, as shown when the present connection began; "
+    "none without TLS",
+)
 
 
 class Vitals:
@@ -50,3 +55,5 @@ class Vitals:
         yield metrics.Measured(BUILD, {(self._service, version): 1.0})
         yield metrics.one(CONNECTED, bool(self.bus and self.bus.is_connected))
         yield metrics.one(INTERRUPTIONS, self.bus.interruptions if self.bus else 0)
+        ends_s = self.bus.certificate_ends_s if self.bus else None
+        yield metrics.Measured(CERTIFICATE, {} if ends_s is None else {(): ends_s})
