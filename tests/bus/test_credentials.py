@@ -14,11 +14,12 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from cryptography import x509
 
 from ebbgate_bus.contracts import codec, reports, streams, subjects
 from ebbgate_bus.contracts.envelope import Outgoing
 from ebbgate_bus.contracts.permissions import Principal, Role
-from ebbgate_bus.runtime import access, connection, follower, jetstream, publisher
+from ebbgate_bus.runtime import access, connection, follower, jetstream, publisher, vitals
 from ebbgate_lab import processes
 from ebbgate_usher.io import certificates, making, stores
 from tests.docs import pages, register, shell
@@ -51,6 +52,15 @@ class Made:
     async def make(self, **wish: object) -> list[str]:
         wanted = making.Wish(**({"names": NAMES, "callout": False, "nodes": ("node-1", "node-2")} | wish))  # type: ignore[arg-type]
         return await making.make(stores.Folder(self.folder), wanted, self.now_s)
+
+    def expire(self) -> None:
+        """The server has a certificate of more than a year ago, by an authority that is trusted."""
+        self.now_s -= 400 * 86_400
+        authority = certificates.make_authority(self.now_s)
+        pair = certificates.make_server(authority, NAMES, self.now_s)
+        (self.folder / "server" / "tls.crt").write_bytes(pair.certificate)
+        (self.folder / "server" / "tls.key").write_bytes(pair.key)
+        self.ca.write_bytes(authority.certificate)
 
     def start(self) -> None:
         self.process.start()
@@ -164,14 +174,27 @@ async def test_a_ca_file_that_is_none_is_named(made: Made, tmp_path: pathlib.Pat
 
 async def test_an_expired_certificate_is_refused_and_called_so(made: Made) -> None:
     await made.make()
-    made.now_s -= 400 * 86_400
-    authority = certificates.make_authority(made.now_s)
-    pair = certificates.make_server(authority, NAMES, made.now_s)
-    (made.folder / "server" / "tls.crt").write_bytes(pair.certificate)
-    (made.folder / "server" / "tls.key").write_bytes(pair.key)
-    made.ca.write_bytes(authority.certificate)
+    made.expire()
     made.start()
     assert "isn't valid any more" in await refusal(made.access(NODE1))
+
+
+async def test_the_end_of_the_server_s_certificate_is_measured(made: Made) -> None:
+    """That of the connection there is: after a renewal who stays connected goes on with the old one."""
+    await made.make()
+    made.start()
+    own = vitals.Vitals("resolver")
+
+    def measured() -> list[object]:
+        (ends,) = [each.values for each in own.measured() if each.family is vitals.CERTIFICATE]
+        return list(ends.values())
+
+    assert measured() == []
+    bus = await own.connect(made.access(RESOLVER), name="resolver", principal=RESOLVER)
+    shown = x509.load_pem_x509_certificate((made.folder / "server" / "tls.crt").read_bytes())
+    assert measured() == [shown.not_valid_after_utc.timestamp()]
+    await bus.close()
+    assert measured() == []
 
 
 async def test_a_certificate_for_another_name_is_refused(made: Made) -> None:

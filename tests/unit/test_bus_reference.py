@@ -2,12 +2,13 @@
 
 import json
 import pathlib
+import re
 from typing import Any
 
 import jsonschema
 import pytest
 
-from ebbgate_bus.contracts import catalog, codec
+from ebbgate_bus.contracts import catalog, codec, permissions
 from ebbgate_bus.reference import asyncapi, files, schemas
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
@@ -57,6 +58,18 @@ def test_every_reference_of_the_asyncapi_document_leads_somewhere() -> None:
     for channel in channels:
         named = [part[1:-1] for part in channel["address"].split(".") if part.startswith("{")]
         assert named == list(channel.get("parameters", {}))
+
+
+def test_a_reader_may_hear_every_channel_that_is_received_and_each_kind_has_one() -> None:
+    document = asyncapi.document()
+    reader = permissions.grant(permissions.Principal(permissions.Role.READER))
+    heard = [each for each in document["operations"].values() if each["action"] == "receive"]
+    assert len(heard) == len(KINDS)
+    for operation in heard:
+        channel = document["channels"][operation["channel"]["$ref"].removeprefix("#/channels/")]
+        assert permissions.may_subscribe(reader, re.sub(r"{[^}]+}", "*", channel["address"]))
+    assert document["servers"]["nats"]["security"]
+    assert {"Headers", "LiveHeaders"} <= document["components"]["schemas"].keys()
 
 
 def _references(value: object) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ebbgate_bus.contracts import catalog, codec, message, rows, streams, subjects
-from ebbgate_bus.reference import schemas
+from ebbgate_bus.reference import headers, schemas
 
 _HERE = pathlib.Path(__file__).parent
 
@@ -14,7 +14,10 @@ _HERE = pathlib.Path(__file__).parent
 def text() -> str:
     """`head.md` and `rules.md` stand beside this module."""
     head, rules = ((_HERE / name).read_text().rstrip() for name in ("head.md", "rules.md"))
-    return "\n".join([head, "", *_subjects(), "", *_streams(), "", rules, *_messages()]) + "\n"
+    return (
+        "\n".join([head, "", *headers.table(), "", *_subjects(), "", *_streams(), "", rules, *_messages()])
+        + "\n"
+    )
 
 
 def _subjects() -> Iterator[str]:

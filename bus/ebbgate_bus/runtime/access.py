@@ -145,6 +145,8 @@ def tls_context(ca: pathlib.Path | None) -> ssl.SSLContext:
 def explain(error: Exception) -> str:
     """What went wrong with a connection, and where to look, for people."""
     text = str(error) or repr(error)
+    if isinstance(error, TimeoutError):
+        return "the server didn't answer in time"
     if isinstance(error, ssl.SSLCertVerificationError):
         return _certificate(error)
     if isinstance(error, ssl.SSLError):

@@ -63,9 +63,15 @@ class Bus(Client):
             listener()
 
     def abandon(self) -> None:
-        """Closes what an attempt that was broken off has open: nobody else can."""
-        if self._transport is not None:
-            self._transport.close()  # type: ignore[no-untyped-call]
+        """Closes what an attempt that failed or was broken off has open. One on which TLS hasn't come about
+        is forgotten, too: nats-py would wait until it is closed, which asyncio doesn't tell who had it before
+        TLS began (seen: a service that met an expired certificate at its start tried once, and never again).
+        """
+        transport: Any = self._transport
+        if transport is not None:
+            transport.close()
+            if transport._io_writer is transport._bare_io_writer:
+                self._transport = None
 
     @property
     def clustered(self) -> bool:
@@ -76,6 +82,15 @@ class Bus(Client):
     def server_version(self) -> str:
         """Of the server we are connected to, or were last."""
         return str(self._server_info.get("version", ""))
+
+    @property
+    def certificate_ends_s(self) -> float | None:
+        """Of the server, as it showed it when this connection began, in seconds since 1970. None without TLS,
+        or without a connection.
+        """
+        transport: Any = self._transport
+        shown = transport._io_writer.get_extra_info("peercert") if self.is_connected else None
+        return float(ssl.cert_time_to_seconds(shown["notAfter"])) if shown else None
 
     @property
     def api(self) -> str:
@@ -121,7 +136,7 @@ async def connect(
     **options: Any,
 ) -> Bus:
     """A connection to the first reachable server. Waits as long as it takes. `principal`: who we are, to a
-    bus that asks for credentials. `heed`: hears each different trouble once.
+    bus that asks for credentials. `heed`: hears each trouble, whenever there is one.
     """
     reach = access.Access(url=reach) if isinstance(reach, str) else reach
     bus = Bus(reach, reach.grant(principal) if principal else None)
@@ -159,15 +174,18 @@ def _callbacks(bus: Bus, heed: Callable[[str], None]) -> dict[str, Any]:
     async def disconnected() -> None:
         if not bus.is_closed and not bus.is_draining:
             log.warning("bus.disconnected", extra={"fields": {"url": bus.reach.shown}})
+            heed("the connection has ended")
 
     async def failed(error: Exception) -> None:
         if isinstance(error, nats.errors.SlowConsumerError):
             bus.interrupted()
         reason = access.explain(error)
+        heed(reason)
+        if not bus.is_connected:
+            bus.abandon()
         if reason not in troubles and len(troubles) < TROUBLES and not bus.is_closed:
             troubles.add(reason)
             log.warning("bus.failed", extra={"fields": {"url": bus.reach.shown, "reason": reason}})
-            heed(reason)
         if _is_refusal(error) and not bus.is_connected:
             await asyncio.sleep(REFUSED_S * (1 + random.random()))
 

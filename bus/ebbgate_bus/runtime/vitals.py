@@ -3,7 +3,8 @@
 import importlib.metadata
 from collections.abc import Iterator
 
-from ebbgate_bus.runtime import connection, metrics
+from ebbgate_bus.contracts import permissions
+from ebbgate_bus.runtime import access, connection, metrics
 
 CATALOGUE = metrics.Catalogue("ebbgate")
 BUILD = CATALOGUE.gauge(
@@ -13,18 +14,46 @@ CONNECTED = CATALOGUE.gauge("bus_connected", "1 while there is a connection to n
 INTERRUPTIONS = CATALOGUE.counter(
     "bus_interruptions", "How often messages may have been missed, so that streams were read anew"
 )
+CERTIFICATE = CATALOGUE.gauge(
+    "bus_certificate_expiry_timestamp_seconds",
+    "When nats-server's certificate ends, seconds since 1970, as shown when the present connection began; "
+    "none without TLS",
+)
 
 
-def hindrance(bus: connection.Bus | None) -> str:
-    """Why a service can't work for want of its bus, or empty. Who had it stays ready while it is away."""
-    if bus is None:
-        return "the bus isn't reached yet; the log says why"
-    return f"the bus doesn't let us work: {bus.denied}" if bus.denied else ""
+class Vitals:
+    """Of one service. `bus`: None before there was one."""
 
+    def __init__(self, service: str) -> None:
+        """`service`: watcher, resolver, programmer, usher."""
+        self.bus: connection.Bus | None = None
+        self._service = service
+        self._trouble = "no answer so far"
 
-def measured(service: str, bus: connection.Bus | None) -> Iterator[metrics.Measured]:
-    """`service`: watcher, resolver, programmer, usher. `bus`: None before there was one."""
-    version = importlib.metadata.version(f"ebbgate-{service}")
-    yield metrics.Measured(BUILD, {(service, version): 1.0})
-    yield metrics.one(CONNECTED, bool(bus and bus.is_connected))
-    yield metrics.one(INTERRUPTIONS, bus.interruptions if bus else 0)
+    async def connect(
+        self, reach: access.Access, *, name: str, principal: permissions.Principal | None = None
+    ) -> connection.Bus:
+        """As `connection.connect`; what goes wrong is said meanwhile."""
+        self.bus = await connection.connect(reach, name=name, principal=principal, heed=self._heed)
+        return self.bus
+
+    def _heed(self, trouble: str) -> None:
+        self._trouble = trouble
+
+    def absence(self) -> str:
+        """Why there is no connection, or empty."""
+        return "" if self.bus and self.bus.is_connected else f"the bus isn't reached: {self._trouble}"
+
+    def hindrance(self) -> str:
+        """Why a service can't work for want of its bus, or empty. Who had it stays ready while it is away."""
+        if self.bus is None:
+            return self.absence()
+        return f"the bus doesn't let us work: {self.bus.denied}" if self.bus.denied else ""
+
+    def measured(self) -> Iterator[metrics.Measured]:
+        version = importlib.metadata.version(f"ebbgate-{self._service}")
+        yield metrics.Measured(BUILD, {(self._service, version): 1.0})
+        yield metrics.one(CONNECTED, bool(self.bus and self.bus.is_connected))
+        yield metrics.one(INTERRUPTIONS, self.bus.interruptions if self.bus else 0)
+        ends_s = self.bus.certificate_ends_s if self.bus else None
+        yield metrics.Measured(CERTIFICATE, {} if ends_s is None else {(): ends_s})

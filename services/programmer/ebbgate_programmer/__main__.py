@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 
 from ebbgate_bus.contracts.permissions import Principal, Role
-from ebbgate_bus.runtime import access, connection, health, logs, service, tracing, vitals
+from ebbgate_bus.runtime import access, health, logs, service, tracing, vitals
 from ebbgate_bus.runtime import metrics as measures
 from ebbgate_programmer import loop, settings
 from ebbgate_programmer.core import diagnosis
@@ -79,17 +79,17 @@ class Report:
 
     def __init__(self, node: str) -> None:
         self.counts = tally.Tally(node)
-        self.bus: connection.Bus | None = None
+        self.vitals = vitals.Vitals("programmer")
         self.waits = ""
 
     def unready(self) -> str:
-        return self.waits or vitals.hindrance(self.bus) or self.counts.unready
+        return self.waits or self.vitals.hindrance() or self.counts.unready
 
     def wait(self, reason: str) -> None:
         self.waits = reason
 
     def collect(self) -> Iterable[measures.Measured]:
-        yield from vitals.measured("programmer", self.bus)
+        yield from self.vitals.measured()
         yield from metrics.collect(self.counts)
 
 
@@ -102,7 +102,7 @@ async def _run(chosen: settings.Settings) -> None:
         async with ownership.held(report.wait):
             report.wait("")
             principal = Principal(Role.PROGRAMMER, chosen.node)
-            bus = report.bus = await connection.connect(
+            bus = await report.vitals.connect(
                 chosen.reach, name=f"programmer-{chosen.node}", principal=principal
             )
             try:

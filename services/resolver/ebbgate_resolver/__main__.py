@@ -242,14 +242,14 @@ class Report:
 
     def __init__(self) -> None:
         self.counts = tally.Tally()
-        self.bus: connection.Bus | None = None
+        self.vitals = vitals.Vitals("resolver")
         self.shell: Shell | None = None
 
     def unready(self) -> str:
-        return vitals.hindrance(self.bus) or (self.shell.unready() if self.shell else "")
+        return self.vitals.hindrance() or (self.shell.unready() if self.shell else "")
 
     def collect(self) -> Iterable[measures.Measured]:
-        yield from vitals.measured("resolver", self.bus)
+        yield from self.vitals.measured()
         yield from metrics.collect(self.counts, self.shell.state if self.shell else None)
 
 
@@ -257,7 +257,7 @@ async def run(settings: settings_.Settings) -> None:
     report = Report()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(health.serve(health.Health(report.unready, report.collect), settings.health))
-        bus = report.bus = await connection.connect(
+        bus = await report.vitals.connect(
             settings.reach, name=f"resolver-{settings.name}", principal=Principal(Role.RESOLVER)
         )
         log.info("resolver.started", extra={"fields": {"kinds": facts.KINDS}})

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 
 from ebbgate_bus.contracts import nkeys
-from ebbgate_bus.runtime import access, connection, health, logs, metrics, service, vitals
+from ebbgate_bus.runtime import access, health, logs, metrics, service, vitals
 from ebbgate_usher import settings
 from ebbgate_usher.io import api, callout, certificates, making, reloading, stores
 from ebbgate_usher.io import metrics as of_usher
@@ -41,16 +41,14 @@ def _place(chosen: settings.Settings) -> api.Place:
 
 async def _serve(chosen: settings.Settings) -> None:
     server = api.Api(_place(chosen))
-    bus: connection.Bus | None = None
+    own = vitals.Vitals("usher")
     answering: callout.Callout | None = None
 
     def unready() -> str:
-        if answering is None or not (bus and bus.is_connected):
-            return "the bus isn't reached; the log says why"
-        return answering.trouble
+        return own.absence() or own.hindrance() or (answering.trouble if answering else "")
 
     def collect() -> Iterator[metrics.Measured]:
-        yield from vitals.measured("usher", bus)
+        yield from own.measured()
         if answering:
             yield from of_usher.collect(answering)
 
@@ -58,15 +56,15 @@ async def _serve(chosen: settings.Settings) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(health.serve(health.Health(unready, collect), chosen.health))
             issuer = access.read_key(chosen.issuer)
-            bus = await connection.connect(chosen.reach, name="usher")
+            bus = await own.connect(chosen.reach, name="usher")
             terms = callout.Terms(chosen.audience, chosen.accounts)
             answering = callout.Callout(bus, server, issuer, terms)
             await answering.start()
             log.info("usher.ready", extra={"fields": {"issuer": issuer.public}})
             await asyncio.Event().wait()
     finally:
-        if bus is not None:
-            await bus.close()
+        if own.bus is not None:
+            await own.bus.close()
         await server.close()
 
 

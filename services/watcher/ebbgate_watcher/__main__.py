@@ -145,14 +145,14 @@ class _Report:
         self._counts = counts
         self._lead = lead
         self.watcher: _Watcher | None = None
-        self.bus: connection.Bus | None = None
+        self.vitals = vitals.Vitals("watcher")
 
     def unready(self) -> str:
-        return vitals.hindrance(self.bus) or (self.watcher.unready() if self.watcher else "")
+        return self.vitals.hindrance() or (self.watcher.unready() if self.watcher else "")
 
     def collect(self) -> Iterable[measures.Measured]:
         objects = self.watcher.counts if self.watcher else {}
-        yield from vitals.measured("watcher", self.bus)
+        yield from self.vitals.measured()
         yield from metrics.collect(
             self._counts, objects, leading=self._lead.leading, ready=not self.unready()
         )
@@ -164,7 +164,7 @@ async def main(chosen: settings.Settings) -> None:
     report = _Report(counts, lead)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(health.serve(health.Health(report.unready, report.collect), chosen.health))
-        nats = report.bus = await connection.connect(
+        nats = await report.vitals.connect(
             chosen.reach, name=f"watcher {chosen.name}", principal=Principal(Role.WATCHER)
         )
         kinds = manifests.kinds(node_networks=chosen.node_networks)
