@@ -18,7 +18,7 @@ import typer
 
 from ebbgate_bus.contracts import streams, subjects
 from ebbgate_bus.contracts.envelope import Stored
-from ebbgate_bus.runtime import connection, jetstream, service
+from ebbgate_bus.runtime import access, connection, jetstream, service
 from ebbgate_cli import lines, live, output, overview, recordings, redaction
 from ebbgate_cli.commands import options, status
 from ebbgate_cli.happenings import History
@@ -31,6 +31,7 @@ FAILED = ".failed.txt"
 STDOUT = pathlib.Path("-")
 
 
+@options.asking
 def command(
     file: Annotated[
         pathlib.Path | None,
@@ -39,7 +40,8 @@ def command(
     logs: Annotated[
         str, typer.Option(metavar="NAMESPACE", help="Add the logs of Ebbgate's pods there, by kubectl.")
     ] = "",
-    nats: options.Url = options.URL,
+    *,
+    reach: access.Access,
 ) -> None:
     """Write what is known into one archive, to send along with a question: status, streams, what was said in
     the last hour.
@@ -61,7 +63,7 @@ def command(
     parts = {"version.json": _json(_version())}
     reached = True
     try:
-        parts |= live.run(options.access_to(nats), _of_bus)
+        parts |= live.run(reach, _of_bus)
     except live.Unreachable as error:
         parts[f"bus{FAILED}"] = f"{error}\n"
         reached = False
