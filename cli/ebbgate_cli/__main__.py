@@ -1,11 +1,10 @@
 """`ebbgate`: the command line's composition root. One module per command; this one only lists them."""
 
-import pathlib
 from typing import Annotated
 
 import typer
 
-from ebbgate_bus.runtime import access, service
+from ebbgate_bus.runtime import service
 from ebbgate_cli.commands import (
     bugreport,
     drops,
@@ -25,9 +24,9 @@ from ebbgate_cli.commands import (
 
 app = typer.Typer(
     name="ebbgate",
-    help="Ebbgate: pods leave the cluster with a fixed source IP. Ask what it does, or would do.",
     epilog="With kubectl-ebbgate on the PATH, `kubectl ebbgate …` is the same.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -57,34 +56,20 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-File = pathlib.Path | None
-
-
 @app.callback()
+@options.reaching
 def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
     ] = False,
-    ca: Annotated[
-        File, typer.Option("--nats-ca", envvar="EBBGATE_NATS_CA", metavar="FILE", help=access.CA_HELP)
-    ] = None,
-    nkey: Annotated[
-        File, typer.Option("--nats-nkey", envvar="EBBGATE_NATS_NKEY", metavar="FILE", help=access.NKEY_HELP)
-    ] = None,
-    token: Annotated[
-        File,
-        typer.Option("--nats-token", envvar="EBBGATE_NATS_TOKEN", metavar="FILE", help=access.TOKEN_HELP),
-    ] = None,
-    creds: Annotated[
-        File,
-        typer.Option("--nats-creds", envvar="EBBGATE_NATS_CREDS", metavar="FILE", help=access.CREDS_HELP),
-    ] = None,
 ) -> None:
-    """How to reach the bus stands before the command: ebbgate --nats-ca FILE --nats-nkey FILE list."""
-    try:
-        options.remember(access.as_one(access.Access(ca=ca), nkey=nkey, token=token, creds=creds))
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+    """Ebbgate: pods leave the cluster with a fixed source IP. Ask what it does, or would do.
+
+    What says how to reach the bus may stand before the command or after it.
+
+    Exit codes: 0 all is well, 1 something is wrong, 2 there is no answer: the bus can't be reached, or the
+    arguments can't be understood.
+    """
 
 
 def main() -> None:

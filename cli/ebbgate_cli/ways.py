@@ -127,7 +127,10 @@ def _secrets(command: list[str], folder: pathlib.Path, reach: access.Access) -> 
 
 def _said(command: list[str]) -> str:
     """Empty if there is no such thing: an installation may do without. Raises NoWay otherwise."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    except subprocess.TimeoutExpired as error:
+        raise NoWay(f"{' '.join(command[3:6])}: no answer within {PATIENCE_S:.0f} s") from error
     if done.returncode == 0:
         return done.stdout
     if "not found" in done.stderr.lower():

@@ -153,5 +153,5 @@ async def test_a_bus_that_does_not_answer_is_said() -> None:
         result = await asyncio.to_thread(
             CliRunner().invoke, cli.app, [*command, "--nats", "nats://127.0.0.1:9"]
         )
-        assert result.exit_code == 1
+        assert result.exit_code == 2
         assert "no answer from NATS at nats://127.0.0.1:9" in result.stderr

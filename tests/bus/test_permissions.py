@@ -174,9 +174,11 @@ async def test_the_command_line_works_for_a_reader(
     policy = codec.encode(facts.Policy(name="p", uid="p1", generation=1))
     event = Outgoing(subjects.fact("policy", "p"), policy, tracing.headers())
     await world.publishers[WATCHER].publish([event])
-    arguments = [sys.executable, "-m", "ebbgate_cli", "--nats-nkey", str(server.seed_path(READER)), *command]
+    arguments = [sys.executable, "-m", "ebbgate_cli", "--nats", server.url, *command]
     process = await asyncio.create_subprocess_exec(
-        *arguments, "--nats", server.url, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *(*arguments, "--nats-nkey", str(server.seed_path(READER))),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
     out, errors = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == 0 or command == ["status"], errors.decode()  # nobody beats: status says so

@@ -10,13 +10,14 @@ from typing import Annotated
 import typer
 
 from ebbgate_bus.contracts import codec, reports, subjects
-from ebbgate_bus.runtime import connection
+from ebbgate_bus.runtime import access, connection
 from ebbgate_cli import drops, live, output
 from ebbgate_cli.commands import options
 
 _USAGE = 2
 
 
+@options.asking
 def command(
     policy: Annotated[str, typer.Option(help="Only of this policy.")] = "",
     pod: Annotated[str, typer.Option(metavar="NAMESPACE/NAME", help="Only of this pod.")] = "",
@@ -26,7 +27,7 @@ def command(
     count: Annotated[int, typer.Option(min=0, help="End after so many; 0: go on until Ctrl-C.")] = 0,
     seconds: Annotated[float, typer.Option(min=0, help="End after so long; 0: go on until Ctrl-C.")] = 0,
     form: options.OutputForm = output.Form.TABLE,
-    nats: options.Url = options.URL,
+    reach: access.Access,
 ) -> None:
     """Print packets that nodes drop, one on a line, from now on: who, to where, why, and what to do.
 
@@ -40,10 +41,7 @@ def command(
         output.complain([f"no node gives the reason {reason}; there are {', '.join(drops.REASONS)}"])
         raise typer.Exit(_USAGE)
     with contextlib.suppress(KeyboardInterrupt):
-        try:
-            live.run(options.access_to(nats), lambda bus: _print(bus, wanted, (count, seconds), form))
-        except live.Unreachable as error:
-            raise options.fail(error) from error
+        live.run(reach, lambda bus: _print(bus, wanted, (count, seconds), form))
 
 
 async def _print(

@@ -7,6 +7,7 @@ import msgspec
 import typer
 
 from ebbgate_bus.contracts import facts
+from ebbgate_bus.runtime import access
 from ebbgate_cli import explanations, output, scene
 from ebbgate_cli.commands import options
 from ebbgate_resolver.core import addresses
@@ -16,6 +17,7 @@ from ebbgate_resolver.core.people.explanation import Explanation
 _UNKNOWN, _USAGE = 1, 2
 
 
+@options.asking
 def command(
     pod: Annotated[str, typer.Argument(metavar="NAMESPACE/POD", help="A pod by name, or by its address.")],
     destination: Annotated[str, typer.Argument(metavar="DESTINATION", help="An IP address.")],
@@ -24,7 +26,7 @@ def command(
         str, typer.Option(metavar="POLICY", help="Only why this policy decides, or doesn't.")
     ] = "",
     folder: options.Folder = None,
-    nats: options.Url = options.URL,
+    reach: access.Access,
     form: options.OutputForm = output.Form.TABLE,
 ) -> None:
     """Explain what happens to a packet from a pod to a destination: verdict first, then the reasons.
@@ -37,7 +39,7 @@ def command(
     address = addresses.address(destination)
     if address is None:
         raise _complain(_USAGE, f"{destination!r} is not an IP address; names are not looked up here")
-    seen = options.read_scene(folder, nats)
+    seen = options.read_scene(folder, reach)
     packet = explain.Packet(*_pod(seen, pod, address))
     told = explain.explain(explain.view(seen.known, seen.held, seen.setting), packet)
     _print(told, why_not, form)

@@ -5,18 +5,20 @@ from typing import Annotated
 import typer
 
 from ebbgate_bus.contracts import codec, streams, subjects
-from ebbgate_bus.runtime import connection
+from ebbgate_bus.runtime import access, connection
 from ebbgate_cli import live, output, tables
 from ebbgate_cli.commands import options
 from ebbgate_resolver.core import listing
 
 
+@options.asking
 def command(
     node: Annotated[
         str, typer.Option(help="List what this node sees; else each egress IP, as its gateway sees it.")
     ] = "",
     form: options.OutputForm = output.Form.TABLE,
-    nats: options.Url = options.URL,
+    *,
+    reach: access.Access,
 ) -> None:
     """List which pod leaves by which gateway, with which egress IP.
 
@@ -25,10 +27,7 @@ def command(
 
     Example: `ebbgate list --node node2 -o json`
     """
-    try:
-        entries = live.run(options.access_to(nats), lambda bus: _entries(bus, node or None))
-    except live.Unreachable as error:
-        raise options.fail(error) from error
+    entries = live.run(reach, lambda bus: _entries(bus, node or None))
     tables.show(entries, form)
 
 

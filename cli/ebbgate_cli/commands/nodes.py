@@ -3,20 +3,18 @@
 import msgspec
 
 from ebbgate_bus.contracts import streams, subjects
-from ebbgate_bus.runtime import connection
+from ebbgate_bus.runtime import access, connection
 from ebbgate_cli import columns, live, nodes, output
 from ebbgate_cli.commands import options
 
 
-def command(form: options.OutputForm = output.Form.TABLE, nats: options.Url = options.URL) -> None:
+@options.asking
+def command(*, form: options.OutputForm = output.Form.TABLE, reach: access.Access) -> None:
     """Show each node: state, endpoints, egress IPs in its kernel, revisions applied, problems.
 
     STATE is Current, Behind (a later revision isn't applied yet) or NoProgrammer (it has never reported).
     """
-    try:
-        states = live.run(options.access_to(nats), _states)
-    except live.Unreachable as error:
-        raise options.fail(error) from error
+    states = live.run(reach, _states)
     if form.is_data:
         output.data(form, msgspec.json.format(msgspec.json.encode(states), indent=2).decode())
     elif form is output.Form.WIDE:

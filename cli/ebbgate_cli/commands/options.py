@@ -1,25 +1,16 @@
-"""Options that several commands have."""
+"""Options that several commands have, and what those that ask the bus have in common."""
 
-import contextvars
+import functools
+import inspect
 import pathlib
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from ebbgate_bus.runtime import access
 from ebbgate_cli import live, output, scene
 
-Url = Annotated[
-    str,
-    typer.Option(
-        "--nats",
-        metavar="URL",
-        envvar="EBBGATE_NATS_URL",
-        help="NATS servers, separated by commas; or kubectl:[NAMESPACE], by a port that kubectl forwards; or "
-        "context:[NAME] of the nats tool.",
-    ),
-]
 OutputForm = Annotated[output.Form, typer.Option("-o", "--output", help="Form of the answer.")]
 Folder = Annotated[
     pathlib.Path | None,
@@ -27,32 +18,100 @@ Folder = Annotated[
         "--from", metavar="DIR", exists=True, help="Ask these manifests (a directory or a file), not the bus."
     ),
 ]
-URL = live.DEFAULT_URL
+UNREACHABLE = 2
+"""Exit code: no answer, neither a good one nor a bad one."""
+URL_HELP = (
+    "NATS servers, separated by commas; or kubectl:[NAMESPACE], by a port that kubectl forwards; or "
+    "context:[NAME] of the nats tool."
+)
 
 
-def access_to(url: str) -> access.Access:
-    """The bus at `url`, with what `ebbgate` itself was told: see `remember`."""
-    return msgspec.structs.replace(_said.get(access.Access()), url=url)
+def reaching(command: Callable[..., None], *, hidden: bool = False) -> Callable[..., None]:
+    """`command` with the options that say which bus is meant, and as whom; as `reach` if it wants to know.
+    `hidden`: those that `ebbgate --help` tells of aren't told again.
+    """
+    wanted = inspect.signature(command).parameters
+    names = [each.name for each in _parameters(hidden=hidden)]
+
+    @functools.wraps(command)
+    def with_options(**given: Any) -> None:
+        said = {name.removeprefix("nats_"): given.pop(name) for name in names}
+        if "reach" in wanted:
+            given["reach"] = _access(**said)
+        command(**given)
+
+    own = [each for each in wanted.values() if each.name != "reach"]
+    parameters = [*own, *_parameters(hidden=hidden)]
+    with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {each.name: each.annotation for each in parameters}
+    return with_options
 
 
-def remember(said: access.Access) -> None:
-    _said.set(said)
+def asking(command: Callable[..., None]) -> Callable[..., None]:
+    """`command`, which asks the bus at its `reach`; where that can't be reached, why, on standard error."""
+
+    @functools.wraps(command)
+    def asked(**given: Any) -> None:
+        try:
+            command(**given)
+        except live.Unreachable as error:
+            output.complain([str(error)])
+            raise typer.Exit(UNREACHABLE) from error
+
+    return reaching(asked, hidden=True)
 
 
-_said: contextvars.ContextVar[access.Access] = contextvars.ContextVar("access")
-
-
-def fail(error: live.Unreachable) -> typer.Exit:
-    """What to raise when the bus can't be reached: says why on standard error, exit code 1."""
-    output.complain([str(error)])
-    return typer.Exit(1)
-
-
-def read_scene(folder: pathlib.Path | None, nats: str) -> scene.Scene:
-    """What is known, from the one place or the other; what can't be read is named on standard error."""
-    try:
-        found = scene.from_folder(folder) if folder else live.run(access_to(nats), scene.read)
-    except live.Unreachable as error:
-        raise fail(error) from error
+def read_scene(folder: pathlib.Path | None, reach: access.Access) -> scene.Scene:
+    """What is known, from the one place or the other; what can't be read is named on standard error. Raises
+    live.Unreachable.
+    """
+    found = scene.from_folder(folder) if folder else live.run(reach, scene.read)
     output.complain(found.troubles, style="yellow")
     return found
+
+
+def _parameters(*, hidden: bool) -> list[inspect.Parameter]:
+    files = {"ca": access.CA_HELP, **access.IDENTITIES}
+    return [
+        _parameter(
+            "nats",
+            access.URL,
+            Annotated[str, _option("--nats", "URL", "EBBGATE_NATS_URL", help=URL_HELP)],
+        ),
+        *(
+            _parameter(
+                f"nats_{name}",
+                None,
+                Annotated[
+                    pathlib.Path | None,
+                    _option(
+                        f"--nats-{name}", "FILE", f"EBBGATE_NATS_{name.upper()}", help=text, hidden=hidden
+                    ),
+                ],
+            )
+            for name, text in files.items()
+        ),
+    ]
+
+
+def _parameter(name: str, default: str | None, annotation: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _option(flag: str, metavar: str, variable: str, **more: Any) -> Any:
+    return typer.Option(flag, metavar=metavar, envvar=variable, callback=_in_force, **more)
+
+
+def _in_force(context: typer.Context, option: typer.CallbackParam, value: Any) -> Any:
+    """What stands after the command counts before what stands before it, and that before the environment."""
+    source = context.get_parameter_source(str(option.name))
+    if source is not None and source.name == "COMMANDLINE":
+        context.meta[f"ebbgate.{option.name}"] = value
+    return context.meta.setdefault(f"ebbgate.{option.name}", value)
+
+
+def _access(*, nats: str, ca: pathlib.Path | None, **identities: pathlib.Path | None) -> access.Access:
+    try:
+        return access.as_one(access.Access(url=nats, ca=ca), **identities)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error

@@ -7,15 +7,17 @@ import typer
 
 from ebbgate_bus.contracts import streams, subjects
 from ebbgate_bus.contracts.reports import Verdict
-from ebbgate_bus.runtime import connection
+from ebbgate_bus.runtime import access, connection
 from ebbgate_cli import columns, live, output, policies
 from ebbgate_cli.commands import options
 
 
+@options.asking
 def command(
     name: Annotated[str, typer.Argument(metavar="[NAME]", help="Only this policy, in full.")] = "",
     form: options.OutputForm = output.Form.TABLE,
-    nats: options.Url = options.URL,
+    *,
+    reach: access.Access,
 ) -> None:
     """Show what became of each policy: ready or why not, gateways, egress IPs, pods, nodes programmed.
 
@@ -25,10 +27,7 @@ def command(
 
     Exit code 1 if there is no policy NAME.
     """
-    try:
-        found = live.run(options.access_to(nats), _verdicts)
-    except live.Unreachable as error:
-        raise options.fail(error) from error
+    found = live.run(reach, _verdicts)
     if name:
         _one(name, {verdict.policy: verdict for verdict in found}, form)
     elif form.is_data:

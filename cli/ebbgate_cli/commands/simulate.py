@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ebbgate_bus.runtime import access
 from ebbgate_cli import amending, output, plan, simulations
 from ebbgate_cli.commands import options
 from ebbgate_resolver.core import simulation
@@ -13,6 +14,7 @@ from ebbgate_watcher.core import objects
 _UNUSABLE, _USAGE, _CHANGES = 1, 2, 3
 
 
+@options.asking
 def command(
     directory: Annotated[
         pathlib.Path | None, typer.Argument(metavar="[DIR]", exists=True, help="The same as --apply DIR.")
@@ -29,7 +31,7 @@ def command(
         ),
     ] = None,
     folder: options.Folder = None,
-    nats: options.Url = options.URL,
+    reach: access.Access,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit code 3 if something changes.")] = False,
     form: options.OutputForm = output.Form.TABLE,
 ) -> None:
@@ -46,7 +48,7 @@ def command(
     if not paths and not delete:
         output.complain(["nothing to simulate: name manifests (DIR, --apply) or objects to --delete"])
         raise typer.Exit(_USAGE)
-    seen = options.read_scene(folder, nats)
+    seen = options.read_scene(folder, reach)
     observed, broken = _read(paths)
     try:
         after = amending.deleted(amending.applied(seen.facts, observed), delete or ())

@@ -8,7 +8,7 @@ import typer
 from rich import console, text
 
 from ebbgate_bus.contracts import codec, reports, streams, subjects
-from ebbgate_bus.runtime import connection, jetstream, service
+from ebbgate_bus.runtime import access, connection, jetstream, service
 from ebbgate_cli import live, output, overview
 from ebbgate_cli.commands import options
 
@@ -16,18 +16,16 @@ LISTEN_S = 2.5 * service.BEAT_INTERVAL_S
 """Who lives is heard twice meanwhile."""
 
 
-def command(form: options.OutputForm = output.Form.TABLE, nats: options.Url = options.URL) -> None:
+@options.asking
+def command(*, form: options.OutputForm = output.Form.TABLE, reach: access.Access) -> None:
     """Show at a glance whether Ebbgate works: bus, watcher, resolver, programmers, policies; what is wrong,
     and what to do about it.
 
     Takes some seconds, as it listens for who is alive.
 
-    Exit code 1 if something is wrong, or the bus can't be reached.
+    Exit code 1 if something is wrong, 2 if the bus can't be reached.
     """
-    try:
-        seen = live.run(options.access_to(nats), look)
-    except live.Unreachable as error:
-        raise options.fail(error) from error
+    seen = live.run(reach, look)
     found = overview.of(seen)
     if form.is_data:
         output.data(form, msgspec.json.format(msgspec.json.encode(found), indent=2).decode())

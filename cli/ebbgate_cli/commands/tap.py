@@ -10,7 +10,7 @@ from rich.console import Console
 
 from ebbgate_bus.contracts import streams, subjects
 from ebbgate_bus.contracts.envelope import Stored
-from ebbgate_bus.runtime import connection
+from ebbgate_bus.runtime import access, connection
 from ebbgate_cli import concerns, happenings, lines, live, output
 from ebbgate_cli.commands import options
 
@@ -24,6 +24,7 @@ def _seconds(text: str) -> float:
     return float(found[1]) * _SECONDS[found[2]]
 
 
+@options.asking
 def command(
     kind: Annotated[
         str, typer.Option(help="Only one kind: fact, synced, plan, status or verdict; `fact.pod` works too.")
@@ -40,7 +41,7 @@ def command(
     ] = None,
     count: Annotated[int, typer.Option(min=0, help="End after so many messages; 0: go on until Ctrl-C.")] = 0,
     form: options.OutputForm = output.Form.TABLE,
-    nats: options.Url = options.URL,
+    reach: access.Access,
 ) -> None:
     """Print each message of the bus on a line: when, what it is about, what changed, and what began it.
 
@@ -51,10 +52,7 @@ def command(
     """
     wanted = concerns.Filters(kind=kind, namespace=namespace, policy=policy, node=node)
     with contextlib.suppress(KeyboardInterrupt):
-        try:
-            live.run(options.access_to(nats), lambda bus: _print(_messages(bus, since), wanted, count, form))
-        except live.Unreachable as error:
-            raise options.fail(error) from error
+        live.run(reach, lambda bus: _print(_messages(bus, since), wanted, count, form))
 
 
 def _messages(bus: connection.Bus, since_s: float | None) -> AsyncIterator[Stored]:

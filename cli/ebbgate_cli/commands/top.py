@@ -15,7 +15,7 @@ from rich import live as rich_live
 
 from ebbgate_bus.contracts import codec, envelope, reports, streams, subjects
 from ebbgate_bus.contracts.envelope import Stored
-from ebbgate_bus.runtime import connection
+from ebbgate_bus.runtime import access, connection
 from ebbgate_cli import live, output, top, traffic
 from ebbgate_cli.commands import options
 
@@ -27,6 +27,7 @@ _NOBODY = 1
 Say = Callable[[traffic.Reading], None]
 
 
+@options.asking
 def command(
     by: Annotated[traffic.By | None, typer.Option(help="Only one section; else all three.")] = None,
     *,
@@ -37,7 +38,7 @@ def command(
     ] = traffic.QUIET_S,
     count: Annotated[int, typer.Option(min=0, help="End after so many readings; 0: go on until Ctrl-C.")] = 0,
     form: options.OutputForm = output.Form.TABLE,
-    nats: options.Url = options.URL,
+    reach: access.Access,
 ) -> None:
     """Show live traffic by policy, egress IP and node: packets, bits, new connections and drops a second.
 
@@ -52,13 +53,10 @@ def command(
     Exit code 1 with --once if no node has reported.
     """
     with contextlib.suppress(KeyboardInterrupt), _shown(by, form, once=once) as (say, tick_s):
-        try:
-            heard = live.run(
-                options.access_to(nats),
-                lambda bus: _once(bus, wait, say) if once else _watch(bus, count, say, tick_s),
-            )
-        except live.Unreachable as error:
-            raise options.fail(error) from error
+        heard = live.run(
+            reach,
+            lambda bus: _once(bus, wait, say) if once else _watch(bus, count, say, tick_s),
+        )
         if once and not heard:
             output.complain([top.NOBODY])
             raise typer.Exit(_NOBODY)

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from ebbgate_bus.contracts import streams, subjects
 from ebbgate_bus.contracts.envelope import Stored
-from ebbgate_bus.runtime import connection
+from ebbgate_bus.runtime import access, connection
 from ebbgate_cli import live, output, recordings, trace_tree, traces
 from ebbgate_cli.commands import options
 
@@ -21,6 +21,7 @@ SLACK_S = 1.0
 _COMMITS = ("plan.all.commit", "plan.node.*.commit")
 
 
+@options.asking
 def command(
     what: Annotated[
         str,
@@ -31,7 +32,8 @@ def command(
         ),
     ] = "",
     form: options.OutputForm = output.Form.TABLE,
-    nats: options.Url = options.URL,
+    *,
+    reach: access.Access,
 ) -> None:
     """Show how the last change of a policy or a pod went its way: seen, resolved, in each node's kernel.
 
@@ -43,11 +45,9 @@ def command(
     """
     try:
         candidates = [name for name in _subjects(what) if name]
-        found = live.run(options.access_to(nats), lambda bus: _find(bus, candidates))
+        found = live.run(reach, lambda bus: _find(bus, candidates))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    except live.Unreachable as error:
-        raise options.fail(error) from error
     if found is None:
         output.complain(
             [f"nothing is known of {what}: is that its name?" if what else "nothing has happened lately"]
