@@ -179,6 +179,11 @@ LOOKED: dict[str, Said] = {
     "ebbgate list": said(_LISTED),
     "ebbgate explain NAMESPACE/NAME DESTINATION": said("STEERED, it leaves by node2 as 10.168.60.100$"),
     "ebbgate tap": said("stats +node1 ", exits=None),
+    "kubectl -n ebbgate exec deploy/ebbgate-cli -- ebbgate bugreport --file - > report.tar.gz": said(),
+    "kubectl -n ebbgate get cronjobs,jobs": said("^cronjob.batch/ebbgate-credentials "),
+    "kubectl -n ebbgate create job --from=cronjob/ebbgate-credentials now": said("^job.batch/now created$"),
+    "kubectl -n ebbgate get secret ebbgate-nats-server -o jsonpath='{.data.tls\\.crt}' | base64 -d | "
+    "openssl x509 -noout -enddate": said("^notAfter="),
     "ebbgate bugreport --logs ebbgate": said(r"^ebbgate-\d+-\d+\.tar\.gz: \d+ files, "),
 }
 """From outside of a cluster, once Ebbgate is installed on it: tests/real_cluster/test_deployment.py."""

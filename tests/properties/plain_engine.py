@@ -71,6 +71,8 @@ class PlainResolver:
         self._changed = True
         for message in messages:
             self._put(message.subject, message.payload, now_s)
+        if not self._plan.commits:
+            self._plan.revision = max(self._plan.revision, int(now_s * 1000))
         self._freed |= before
 
     def _put(self, subject: str, payload: bytes, now_s: float) -> None:
