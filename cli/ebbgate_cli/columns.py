@@ -4,7 +4,9 @@ end.
 
 from collections.abc import Sequence
 
-from rich import console, text
+from rich import text
+
+from ebbgate_cli import output
 
 GAP = "   "
 
@@ -20,6 +22,6 @@ def lay_out(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 def show(header: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
     """To standard output; the header is bold on a terminal."""
     head, _, rest = lay_out(header, lines).partition("\n")
-    out = console.Console(highlight=False, soft_wrap=True)
+    out = output.console()
     out.print(text.Text(head, style="bold"))
     out.print(text.Text(rest))

@@ -1,10 +1,23 @@
 """Whom a message is about: the filters of `ebbgate tap`. Pure."""
 
+from collections.abc import Iterable
+
 import msgspec
 
-from ebbgate_bus.contracts import facts, reports, rows, subjects
+from ebbgate_bus.contracts import catalog, facts, reports, rows, streams, subjects
 from ebbgate_bus.contracts.message import Message
 from ebbgate_cli.happenings import Happening
+
+
+def _kinds(messages: Iterable[catalog.Entry]) -> tuple[str, ...]:
+    kinds = {entry.kind for entry in messages}
+    return tuple(sorted(kinds | {kind.partition(".")[0] for kind in kinds}))
+
+
+KINDS = _kinds(entry for entry in catalog.ENTRIES if streams.of(entry.subject) in streams.STATE)
+"""Of what is said on `live`."""
+KINDS_KEPT = _kinds(e for e in catalog.ENTRIES if streams.of(subjects.live(e.subject)) is streams.JOURNAL)
+"""Of what the journal has of it."""
 
 
 class Filters(msgspec.Struct, frozen=True):
@@ -23,7 +36,7 @@ def holds(wanted: Filters, of: Happening) -> bool:
     return (
         (not wanted.kind or f"{of.name.kind}.".startswith(f"{wanted.kind}."))
         and (not wanted.namespace or wanted.namespace in namespaces(of.name, of.known))
-        and (not wanted.policy or wanted.policy in policies(of.name, of.known))
+        and (not wanted.policy or wanted.policy in policies(of.name, of.known) | of.policies)
         and (not wanted.node or wanted.node in nodes(of.name, of.known))
     )
 

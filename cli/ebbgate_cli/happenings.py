@@ -11,19 +11,20 @@ from typing import Any
 
 import msgspec
 
-from ebbgate_bus.contracts import codec, envelope, facts, subjects
+from ebbgate_bus.contracts import codec, envelope, facts, rows, subjects
 from ebbgate_bus.contracts.envelope import Stored
 from ebbgate_bus.contracts.message import Message
 
 REMEMBERED = 50_000
-"""Subjects, and traces: some 50 MB."""
+"""Subjects, traces and sets: some 50 MB."""
 BEGINNINGS = ("fact.", "synced", "status")
 """Kinds from which others follow; the first of a trace is its cause."""
 
 
 class Happening(msgspec.Struct, frozen=True):
     """`name`: None for a subject of nobody's. `now`, `before`: None if unreadable, or not heard of. `cause`:
-    the stored subject of the event it follows from, "" if that isn't known or is itself.
+    the stored subject of the event it follows from, "" if that isn't known or is itself. `policies`: of an
+    endpoint, those of the sets that it is and was in, as far as their rows were heard.
     """
 
     message: Stored
@@ -33,6 +34,7 @@ class Happening(msgspec.Struct, frozen=True):
     before: Message | None
     trouble: str = ""
     cause: str = ""
+    policies: frozenset[str] = frozenset()
 
     @property
     def known(self) -> Message | None:
@@ -46,6 +48,7 @@ class History:
     def __init__(self) -> None:
         self._before: OrderedDict[str, Message] = OrderedDict()
         self._causes: OrderedDict[str, str] = OrderedDict()
+        self._sets: OrderedDict[str, tuple[str, ...]] = OrderedDict()
 
     def take(self, message: Stored) -> Happening:
         subject = subjects.stored(message.subject)
@@ -55,10 +58,22 @@ class History:
             self._before[subject] = now
         name = subjects.parse(subject)
         cause = self._cause(envelope.trace_id(message.headers), subject, name)
-        for remembered in (self._before, self._causes):
+        self._learn(name, now)
+        for remembered in (self._before, self._causes, self._sets):
             if len(remembered) > REMEMBERED:
                 remembered.popitem(last=False)
-        return Happening(message, subject, name, now, before, trouble, cause)
+        sets = {each.set for each in (before, now) if isinstance(each, rows.Endpoint)}
+        policies = frozenset(policy for each in sets for policy in self._sets.get(each, ()))
+        return Happening(message, subject, name, now, before, trouble, cause, policies)
+
+    def know(self, message: Stored) -> None:
+        """What was so before anything is heard: which policies a set stands for."""
+        self._learn(subjects.parse(message.subject), _read(message.subject, message.payload)[0])
+
+    def _learn(self, name: subjects.Name | None, now: Message | facts.Gone | None) -> None:
+        """A set that is gone stays known: its endpoints leave it later, or are told of no more."""
+        if name and isinstance(now, rows.Routes):
+            self._sets[name.ids[0]] = now.policies
 
     def _cause(self, trace: str, subject: str, name: subjects.Name | None) -> str:
         if not trace:

@@ -2,9 +2,11 @@
 
 import enum
 import json
+import os
 from collections.abc import Iterable
 
-from rich import console, text
+from rich import text
+from rich.console import Console
 
 
 class Form(enum.StrEnum):
@@ -33,8 +35,20 @@ def data(form: Form, text_: str, *, one_of_many: bool = False) -> None:
     print(text_, flush=True)
 
 
+def console(*, stderr: bool = False, soft_wrap: bool = True, width: int | None = None) -> Console:
+    """Without any escape codes unless it is a terminal, and nobody has set NO_COLOR: rich by itself would
+    leave colours out then, and write bold and dim.
+    """
+    return Console(
+        stderr=stderr,
+        highlight=False,
+        soft_wrap=soft_wrap,
+        width=width,
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+    )
+
+
 def complain(lines: Iterable[str], style: str = "red") -> None:
-    """Plain text unless standard error is a terminal, and without colour under NO_COLOR."""
-    err = console.Console(stderr=True, highlight=False, soft_wrap=True)
+    err = console(stderr=True)
     for line in lines:
         err.print(text.Text(line, style=style))

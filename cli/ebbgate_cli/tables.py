@@ -7,8 +7,6 @@ anything else gets plain text.
 import json
 from collections.abc import Iterable
 
-from rich import console
-
 from ebbgate_cli import columns, output
 from ebbgate_resolver.core import listing
 
@@ -36,6 +34,6 @@ def show(entries: list[listing.Entry], form: output.Form) -> None:
     if form.is_data:
         output.data(form, as_json(entries))
     elif not entries:
-        console.Console(stderr=True, highlight=False).print("No entries found.")
+        output.console(stderr=True).print("No entries found.")
     else:
         columns.show(HEADER, [cells(entry) for entry in entries])

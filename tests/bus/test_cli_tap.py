@@ -74,6 +74,20 @@ async def test_what_was_said_lately_is_told_with_what_changed_and_why(
     assert "write 90s, 10m or 1h" in nothing.output
 
 
+async def test_pods_of_a_policy_are_found_by_their_sets_though_those_are_old(
+    server: Any, bus: connection.Bus
+) -> None:
+    send = publisher.Publisher(bus)
+    await send.start()
+    await say(send, subjects.routes("00ff", 0), rows.Routes(policies=("p",)), tracing.headers())
+    await until_kept(bus, 1)
+    await bus.jetstream().purge_stream("JOURNAL")
+    await say(send, ROW_SUBJECT, ROW, tracing.headers())
+    await until_kept(bus, 1)
+    found = await tap(server, "--since", "1m", "--policy", "p", "--count", "1")
+    assert found.output.split()[1] == "plan.endpoint"
+
+
 async def test_the_example_of_the_docs_tells_what_is_and_what_comes(server: Any, bus: connection.Bus) -> None:
     assert len(EXAMPLE.read_text().splitlines()) <= 30
     send = publisher.Publisher(bus)

@@ -165,7 +165,8 @@ async def test_reader_reads_everything(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["status"], ["nodes"], ["tap", "--since", "1h", "--count", "1"], ["trace", "p"]]
+    "command",
+    [["status"], ["nodes"], ["tap", "--since", "1h", "--count", "1", "--policy", "p"], ["trace", "p"]],
 )
 async def test_the_command_line_works_for_a_reader(
     world: World, server: secured.Secured, command: list[str]

@@ -26,7 +26,21 @@ def test_every_command_has_an_example_or_needs_none() -> None:
 
 
 def test_a_shell_completes_commands() -> None:
-    environment = {"_EBBGATE_COMPLETE": "complete_bash", "COMP_WORDS": "ebbgate pol", "COMP_CWORD": "1"}
+    assert _completed("ebbgate pol") == ["policies"]
+
+
+def test_a_shell_completes_kinds() -> None:
+    assert _completed("ebbgate tap --kind plan.e") == ["plan.egress", "plan.endpoint"]
+
+
+def _completed(words: str) -> list[str]:
+    environment = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
     program = pathlib.Path(sys.executable).with_name("ebbgate")
-    done = subprocess.run([program], env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["policies"]
+    done = subprocess.run(
+        [program],
+        env=environment | {"_EBBGATE_COMPLETE": "complete_bash"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.split()

@@ -3,10 +3,12 @@
 import json
 
 import pytest
+from typer.testing import CliRunner
 
 from ebbgate_bus.contracts import catalog, codec, envelope, facts, reports, rows, subjects
 from ebbgate_bus.contracts.envelope import Stored
 from ebbgate_bus.contracts.message import Message
+from ebbgate_cli import __main__ as cli
 from ebbgate_cli import concerns, happenings, lines
 from ebbgate_cli.live import STORED_AT
 
@@ -102,7 +104,7 @@ def test_every_kind_of_message_has_a_line_and_somebody_it_is_about(entry: catalo
 ABOUT = {
     "namespace": {"fact.pod", "fact.namespace", "plan.endpoint", "drop"},
     "policy": {
-        *("fact.policy", "plan.set", "plan.group", "plan.egress", "plan.policy"),
+        *("fact.policy", "plan.endpoint", "plan.set", "plan.group", "plan.egress", "plan.policy"),
         *("status", "verdict", "stats", "drop"),
     },
     "node": {
@@ -123,6 +125,46 @@ def test_a_filter_lets_through_what_is_about_it(field: str) -> None:
     filters = [concerns.Filters(**{field: value}) for value in VALUES[field]]
     found = {each.name.kind for each in taken for one in filters if each.name and concerns.holds(one, each)}
     assert found == ABOUT[field]
+
+
+def test_an_endpoint_is_about_the_policies_of_its_sets() -> None:
+    heard = happenings.History()
+    heard.know(Stored(subjects.routes("00ff", 0), codec.encode(rows.Routes(policies=("p", "q"))), 1))
+    first = heard.take(live(ROW_SUBJECT, ROW))
+    heard.take(live(subjects.routes("0abc", 0), rows.Routes(policies=("r",))))
+    heard.take(live(subjects.routes("0abc", 0), None))
+    moved = heard.take(live(ROW_SUBJECT, rows.Endpoint(**_of(ROW, set="0abc"))))
+    gone = heard.take(live(ROW_SUBJECT, None))
+    found = [
+        {policy for policy in "pqrs" if concerns.holds(concerns.Filters(policy=policy), each)}
+        for each in (first, moved, gone)
+    ]
+    assert found == [{"p", "q"}, {"p", "q", "r"}, {"r"}]
+
+
+def test_kinds_are_those_that_are_said() -> None:
+    assert {"fact", "fact.pod", "plan.endpoint", "synced", "status", "verdict", "stats"} <= set(
+        concerns.KINDS
+    )
+    assert {"beat", "drop"}.isdisjoint(concerns.KINDS), "nobody says them on live"
+    assert set(concerns.KINDS) - set(concerns.KINDS_KEPT) == {"stats"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--kind", "nonsense"], "there is no kind nonsense; there are fact, fact.namespace, "),
+        (["--kind", "drop"], "there is no kind drop"),
+        (["--since", "2h"], "2h is too long ago; the journal keeps 60 minutes"),
+        (["--since", "61m"], "the journal keeps 60 minutes"),
+        (["--since", "1h", "--kind", "stats"], "the journal has no stats"),
+    ],
+)
+def test_what_would_never_say_anything_is_refused(arguments: list[str], said: str) -> None:
+    told = CliRunner().invoke(cli.app, ["tap", *arguments, "--nats", "context:none"])
+    assert told.exit_code == 2
+    assert said in " ".join(told.stderr.split())
+    assert "NATS" not in told.stderr
 
 
 def test_what_is_gone_is_about_whom_it_was() -> None:

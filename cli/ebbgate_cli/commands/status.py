@@ -5,7 +5,7 @@ import contextlib
 
 import msgspec
 import typer
-from rich import console, text
+from rich import text
 
 from ebbgate_bus.contracts import codec, reports, streams, subjects
 from ebbgate_bus.runtime import access, connection, jetstream, service
@@ -35,7 +35,7 @@ def command(*, form: options.OutputForm = output.Form.TABLE, reach: access.Acces
 
 
 def _show(found: overview.Overview) -> None:
-    out = console.Console(highlight=False, soft_wrap=True)
+    out = output.console()
     count = len(found.troubles)
     verdict = (
         "works" if not count else f"needs a look: {count} {'thing is' if count == 1 else 'things are'} wrong"

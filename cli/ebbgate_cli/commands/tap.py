@@ -6,28 +6,46 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from ebbgate_bus.contracts import streams, subjects
 from ebbgate_bus.contracts.envelope import Stored
 from ebbgate_bus.runtime import access, connection
-from ebbgate_cli import concerns, happenings, lines, live, output
+from ebbgate_cli import concerns, happenings, lines, live, output, recordings
 from ebbgate_cli.commands import options
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
+_KEPT = f"{streams.JOURNAL_S // 60} minutes"
 
 
 def _seconds(text: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
     if found is None:
         raise typer.BadParameter(f"{text!r} is not a time; write 90s, 10m or 1h")
-    return float(found[1]) * _SECONDS[found[2]]
+    seconds = float(found[1]) * _SECONDS[found[2]]
+    if seconds > streams.JOURNAL_S:
+        raise typer.BadParameter(f"{text} is too long ago; the journal keeps {_KEPT}")
+    return seconds
+
+
+def _kind(text: str) -> str:
+    if text and text not in concerns.KINDS:
+        raise typer.BadParameter(f"there is no kind {text}; there are {', '.join(concerns.KINDS)}")
+    return text
+
+
+def _kinds(incomplete: str) -> list[str]:
+    return [kind for kind in concerns.KINDS if kind.startswith(incomplete)]
 
 
 @options.asking
 def command(
     kind: Annotated[
-        str, typer.Option(help="Only one kind: fact, synced, plan, status or verdict; `fact.pod` works too.")
+        str,
+        typer.Option(
+            callback=_kind,
+            autocompletion=_kinds,
+            help="Only one kind: fact, synced, plan, status, verdict or stats; `fact.pod` works too.",
+        ),
     ] = "",
     *,
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="Only what is about its pods.")] = "",
@@ -50,9 +68,11 @@ def command(
 
     Examples: `ebbgate tap --policy egress-sample --since 10m`, `ebbgate tap --kind verdict -o json`
     """
+    if since is not None and kind and kind not in concerns.KINDS_KEPT:
+        raise typer.BadParameter(f"the journal has no {kind}: leave --since out")
     wanted = concerns.Filters(kind=kind, namespace=namespace, policy=policy, node=node)
     with contextlib.suppress(KeyboardInterrupt):
-        live.run(reach, lambda bus: _print(_messages(bus, since), wanted, count, form))
+        live.run(reach, lambda bus: _tell(bus, since, wanted, count, form))
 
 
 def _messages(bus: connection.Bus, since_s: float | None) -> AsyncIterator[Stored]:
@@ -61,12 +81,15 @@ def _messages(bus: connection.Bus, since_s: float | None) -> AsyncIterator[Store
     return live.replay(bus, streams.JOURNAL, since_s)
 
 
-async def _print(
-    messages: AsyncIterator[Stored], wanted: concerns.Filters, count: int, form: output.Form
+async def _tell(
+    bus: connection.Bus, since_s: float | None, wanted: concerns.Filters, count: int, form: output.Form
 ) -> None:
     """Everything is heard, whatever is printed: what began it may be of another kind."""
-    out, heard, printed = Console(highlight=False, soft_wrap=True), happenings.History(), 0
-    async for message in messages:
+    out, heard, printed = output.console(), happenings.History(), 0
+    if wanted.policy:
+        for row in await recordings.read(bus, streams.PLAN, [f"{subjects.ALL_SCOPE}.set.>"]):
+            heard.know(row)
+    async for message in _messages(bus, since_s):
         happening = heard.take(message)
         if not concerns.holds(wanted, happening):
             continue

@@ -10,8 +10,8 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mappin
 from typing import Annotated
 
 import typer
-from rich import console, text
 from rich import live as rich_live
+from rich import text
 
 from ebbgate_bus.contracts import codec, envelope, reports, streams, subjects
 from ebbgate_bus.contracts.envelope import Stored
@@ -65,7 +65,7 @@ def command(
 @contextlib.contextmanager
 def _shown(by: traffic.By | None, form: output.Form, *, once: bool) -> Iterator[tuple[Say, float | None]]:
     """How to show a reading, and how often though nothing new was told: only a terminal is drawn in place."""
-    out = console.Console(highlight=False, soft_wrap=True)
+    out = output.console()
     if form.is_data:
         yield lambda reading: output.data(form, top.as_json(reading, _now()), one_of_many=True), None
     elif once or not out.is_terminal:

@@ -4,7 +4,6 @@ import time
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from ebbgate_bus.contracts import streams, subjects
 from ebbgate_bus.contracts.envelope import Stored
@@ -56,9 +55,9 @@ def command(
     if form.is_data:
         output.data(form, traces.as_json(found))
     else:
-        out = Console(highlight=False)
+        out = output.console(soft_wrap=False)
         if not out.is_terminal:
-            out = Console(highlight=False, width=WIDTH)
+            out = output.console(soft_wrap=False, width=WIDTH)
         out.print(trace_tree.tree(found))
 
 
