@@ -82,7 +82,8 @@ async def test_planted_secrets_are_not_in_the_archive(server: Any, bus: connecti
 def test_without_a_bus_the_rest_is_there(tmp_path: pathlib.Path) -> None:
     target = tmp_path / "report.tar.gz"
     done = report("--logs", "ebbgate", "--file", str(target), "--nats", DEAD)
-    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"{target}: 7 files, 0.0 MB, 2 of them about".encode())
     assert b"nothing of the bus is in the archive: no answer from NATS at nats://127.0.0.1:9" in done.stderr
     parts = opened(target.read_bytes())
     assert parts.keys() == {

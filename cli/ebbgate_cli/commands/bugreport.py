@@ -74,7 +74,8 @@ def command(
     _write(target, packed)
     said = f"{target}: {len(parts)} files, {len(packed) / 1e6:.1f} MB"
     failed = sum(name.endswith(FAILED) for name in parts)
-    output.complain([f"{said}, {failed} of them about what can't be had" if failed else said], style="dim")
+    said += f", {failed} of them about what can't be had" if failed else ""
+    print(said, file=sys.stderr if target == STDOUT else sys.stdout)
     raise typer.Exit(0 if reached else 1)
 
 
