@@ -14,6 +14,7 @@ import tarfile
 from collections.abc import Iterator
 
 import pytest
+import yaml
 
 from ebbgate_lab import images, lab, processes, sample
 from ebbgate_lab.cluster import helm
@@ -108,6 +109,33 @@ def test_who_asks_from_outside_is_answered(
     assert all(f"[pod/ebbgate-{part}-" in logs for part in ("watcher", "resolver", "programmer", "nats"))
     assert installation.forwarding(person) == []
     assert list((person.folder / "tmp").glob("ebbgate-*")) == []
+
+
+def test_who_listens_through_kubectl_needs_the_rights_of_the_page(
+    scene: scenes.Scene, traffic: Traffic, tmp_path: pathlib.Path
+) -> None:
+    """docs/security.md; without them it is said what is missing."""
+    listener = shell.Shell(
+        register.LOOKED,
+        tmp_path,
+        environment={
+            "KUBECONFIG": str(scene.cluster.kubeconfig("listener", "")),
+            "EBBGATE_NATS_URL": "kubectl:",
+        },
+        programs=("kubectl",),
+    )
+    with pytest.raises(AssertionError, match="forbidden"):
+        listener.type("ebbgate list")
+    page = (helm.CHART.parents[2] / "docs" / "security.md").read_text()
+    rules = yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0])["rules"]
+    named = {"metadata": {"name": "listener", "namespace": NAMESPACE}}
+    group = "rbac.authorization.k8s.io"
+    scene.kubectl.apply({"apiVersion": f"{group}/v1", "kind": "Role", "rules": rules} | named)
+    bound = {"roleRef": {"apiGroup": group, "kind": "Role", "name": "listener"}}
+    subjects = [{"apiGroup": group, "kind": "User", "name": "listener"}]
+    binding = {"apiVersion": f"{group}/v1", "kind": "RoleBinding", "subjects": subjects}
+    scene.kubectl.apply(binding | bound | named)
+    listener.type("ebbgate list")
 
 
 def test_what_the_cluster_has_can_be_planned_elsewhere(person: shell.Shell) -> None:

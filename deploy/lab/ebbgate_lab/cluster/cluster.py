@@ -74,10 +74,10 @@ class Cluster:
         self.until_ready(*self.nodes)
         self._until(self._may_make_pods, "the namespace default has no service account")
 
-    def kubeconfig(self) -> pathlib.Path:
+    def kubeconfig(self, user: str = "admin", group: str = "system:masters") -> pathlib.Path:
         """For people on this machine, who come by the relay."""
         server = f"https://127.0.0.1:{self._entrance.getsockname()[1]}"
-        return self.control.certified_kubeconfig("admin", "system:masters", server=server)
+        return self.control.certified_kubeconfig(user, group, server=server)
 
     def stop(self) -> None:
         for process in reversed(self.servers):
