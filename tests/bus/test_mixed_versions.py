@@ -64,5 +64,6 @@ async def test_what_a_newer_version_says_in_a_form_of_its_own_is_named_and_chang
         lines = [json.loads(line) for line in one.log.read_text().splitlines()]
         (told,) = [line for line in lines if line["event"] == "message.unreadable"]
         unknown = subjects.fact("pod", "default", "pod-1")
-        assert told["reason"] == f"{unknown}: major version 2, and only 1 is known here"
+        reason = f"{unknown}: major version 2, and only 1 is known here"
+        assert (told["level"], told["reason"]) == ("warning", reason)
         assert one.running

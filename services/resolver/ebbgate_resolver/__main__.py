@@ -222,8 +222,10 @@ class Shell:
 
     def _note(self, step: engine.Step, turn: spans.Turn) -> None:
         for note in step.notes:
-            log.info(note.event, extra={"fields": note.fields})
-            self._counts.unreadable += note.event.endswith(".unreadable")
+            unreadable = note.event.endswith(".unreadable")
+            level = logging.WARNING if unreadable else logging.INFO
+            log.log(level, note.event, extra={"fields": note.fields})
+            self._counts.unreadable += unreadable
         if step.batches or step.verdicts:
             self._counts.phases["resolve"].observe(turn.resolving_s)
 
