@@ -48,7 +48,7 @@ def differences(made: Image, built: Image) -> Iterator[str]:
         yield f"/{CERTIFICATES}: other authorities"
     yield from (f"bytecode isn't its source's: {path}" for path in _stale(built.root))
     left = {path.name for path in (built.root / "root").iterdir()} - IN_HOME
-    yield from (f"left by the build: /root/{name}" for name in sorted(left))
+    yield from (f"left by the build in root's home: {name}" for name in sorted(left))
 
 
 def packages(root: pathlib.Path) -> dict[str, str]:
