@@ -164,7 +164,7 @@ async def test_a_read_under_churn_has_all_that_is_there_all_the_time(
         await churning
 
 
-@on_both
+@pytest.mark.parametrize("server", [3], indirect=True, ids=["three"])
 async def test_what_was_stored_and_not_sent_on_is_found_in_time(
     bus: connection.Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:

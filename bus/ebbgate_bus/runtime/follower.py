@@ -307,8 +307,10 @@ class Follower:
         return tuple(messages)
 
     async def _check_for_ever(self) -> None:
-        """Not for who may ask for nothing but its own consumers: a programmer checks its Commits instead."""
-        while not (self._bus.grant and self._bus.grant.consumers):
+        """Where a leader can die while we stay connected. Not for who may ask for nothing but its own
+        consumers: a programmer checks its Commits instead.
+        """
+        while self._bus.clustered and not (self._bus.grant and self._bus.grant.consumers):
             await asyncio.sleep(CHECK_S)
             with contextlib.suppress(nats.errors.Error, jetstream.ApiError):
                 heads = [await _head(self._bus, self._stream, one) for one in self._filters]
