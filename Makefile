@@ -45,10 +45,11 @@ lint: setup
 unit: setup
 	$(BIN)/pytest -q -n auto tests/unit tests/properties tests/scenarios
 
-soak: setup components build/nats-too-old build/nats-oldest ## properties on new examples (ROUNDS=3), leader kills, the oldest NATS, leak hunts (HUNTS=3, HUNT_S=600), images
+soak: setup components build/nats-too-old build/nats-oldest ## properties on new examples (ROUNDS=3), leader kills, the bus on three servers and on the oldest NATS, leak hunts (HUNTS=3, HUNT_S=600), images
 	@for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; \
 	  EBBGATE_EXAMPLES=soak $(BIN)/pytest -q -n auto --timeout 3600 tests/properties || exit 1; done
 	EBBGATE_EXAMPLES=soak $(BIN)/pytest tests/bus/test_fences.py tests/cluster/test_two_watchers.py tests/cluster/test_watcher_faults.py
+	EBBGATE_SERVERS=3 $(BIN)/pytest tests/bus --ignore tests/bus/test_bench_resolver.py
 	NATS_SERVER=$(CURDIR)/build/nats-oldest/bin/nats-server $(BIN)/pytest tests/bus
 	$(BIN)/python -m ebbgate_lab.hunt --seeds $(HUNTS) --seconds $(HUNT_S) --document
 	tests/older_kernel/run

@@ -14,8 +14,8 @@ API, ROWS = "ebbgate.v1.api" if TOKEN else "$JS.API", "ebbgate.v1.plan.node.*.en
 
 async def main() -> None:
     who = {"token": lambda: Path(TOKEN).read_text().strip()} if TOKEN else {}  # anew for each connection
-    tls = ssl.create_default_context(cafile=CA)
-    bus = await nats.connect(URL or "nats://127.0.0.1:4222", tls=tls, inbox_prefix="_INBOX.reader", **who)
+    who |= {"tls": ssl.create_default_context(cafile=CA), "inbox_prefix": "_INBOX.reader"}
+    bus = await nats.connect((URL or "nats://127.0.0.1:4222").split(","), **who)
     live, stored = [await bus.subscribe(each) for each in (ROWS.replace("v1", "v1.live"), bus.new_inbox())]
     once = {"name": stored.subject[-22:], "deliver_subject": stored.subject, "filter_subject": ROWS}
     found = await bus.jetstream(prefix=API).add_consumer("PLAN", ack_policy="none", **once)  # after `live`

@@ -1,6 +1,7 @@
 """A real nats-server for every test that asks for one, on a free port, with its own empty store."""
 
 import asyncio
+import os
 import pathlib
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -11,6 +12,9 @@ from ebbgate_bus.runtime import connection, jetstream
 from ebbgate_lab import processes
 
 from . import cluster
+
+on_one = pytest.mark.parametrize("server", [1], indirect=True, ids=["one"])
+"""For tests that are about the only server there is: its death is felt by all."""
 
 
 class Server:
@@ -47,8 +51,10 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[cluster.Cluster]
 
 @pytest.fixture
 def server(tmp_path: pathlib.Path, request: pytest.FixtureRequest) -> Iterator[Server | cluster.Cluster]:
-    """One, or a cluster of three for tests that are `on_both`."""
-    if getattr(request, "param", 1) > 1:
+    """One, or a cluster of three for tests that are `on_both`; and for all but those that are `on_one` with
+    EBBGATE_SERVERS=3.
+    """
+    if getattr(request, "param", int(os.environ.get("EBBGATE_SERVERS", "1"))) > 1:
         three: cluster.Cluster = request.getfixturevalue("three")
         three.start()
         yield three

@@ -15,6 +15,8 @@ from ebbgate_bus.contracts.envelope import Outgoing
 from ebbgate_bus.runtime import connection, publisher
 from ebbgate_lab import observer, processes
 
+from .conftest import on_one
+
 
 class Resolver:
     def __init__(self, url: str, folder: pathlib.Path) -> None:
@@ -51,6 +53,7 @@ def resolver(server: Any, tmp_path: pathlib.Path) -> Any:
     resolver.process.stop()
 
 
+@on_one
 async def test_without_a_bus_it_lives_and_is_not_ready(resolver: Resolver, server: Any) -> None:
     server.kill()
     resolver.process.start()

@@ -12,6 +12,8 @@ from ebbgate_bus.contracts import codec, rows, streams, subjects
 from ebbgate_bus.contracts.envelope import Outgoing
 from ebbgate_bus.runtime import connection, follower, jetstream, publisher, revision, tracing
 
+from .conftest import on_one
+
 PLAN = [f"{subjects.ROOT}.plan.>"]
 on_both = pytest.mark.parametrize("server", [1, 3], indirect=True, ids=["one", "three"])
 """On one server, and on a cluster of three of which the leader is killed where the test kills the server."""
@@ -186,6 +188,7 @@ async def test_what_was_stored_and_not_sent_on_is_found_in_time(
         assert len((await anext(batches)).messages) == 1
 
 
+@on_one
 async def test_a_follower_replaces_all_it_had_after_the_server_came_back(
     bus: connection.Bus, server: Any
 ) -> None:
