@@ -15,7 +15,7 @@ class Tally:
 
     def __init__(self, node: str) -> None:
         self.node = node
-        self.unready = "the bus isn't reached yet; the log says why"
+        self.unready = "the bus isn't reached yet"
         self.passes: Counter[str] = Counter()
         self.durations = metrics.Histogram()
         self.stages: dict[str, float] = {}

@@ -52,7 +52,9 @@ class Directory:
         while not self._path.is_dir():
             await deliver([inputs.Broken(str(self._path), "no such directory yet")])
             await asyncio.sleep(UNFINISHED_S)
-        await deliver([inputs.Recovered(str(self._path)), *self._look(first=True)])
+        while not (said := self._look(first=True)):
+            await asyncio.sleep(GRAIN_S)
+        await deliver([inputs.Recovered(str(self._path)), *said])
         async for _ in self._stirrings():
             if said := self._look():
                 await deliver(said)
@@ -83,12 +85,15 @@ class Directory:
 
         A missing file is believed to be gone if the listing was still. Where a pod's file is replaced by
         another's meanwhile, a listing may be too early for the new one and too late for the old one, and the
-        address that they share would be nobody's.
+        address that they share would be nobody's. So the first listing, by which facts of before may go, has
+        to be still; until it is there is nothing.
         """
         if not self._path.is_dir():
             return [inputs.Broken(str(self._path), "the directory is gone; what it held stays in force")]
         seen_ns = time.time_ns()
         listing = self._list()
+        if first and not listing.still:
+            return []
         stamps = listing.stamps
         missing = [name for name in self._files if name not in stamps]
         self._missed = bool(missing) and not listing.still
