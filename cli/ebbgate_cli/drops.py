@@ -46,11 +46,14 @@ REASONS = {
     ),
     "unclassified": Reason("nftables didn't look at it: Ebbgate's tables were changed or removed", _DOCTOR),
     "not_translated": Reason("it was about to leave without its egress IP: other NAT was first", _DOCTOR),
+    "no_connection": Reason(
+        "the last packet of a connection that ended when its policy changed", "nothing: it may not leave"
+    ),
     "ports_exhausted": Reason(
         "new connections found no free port, or no room in conntrack's table", "more egress IPs; " + _DOCTOR
     ),
 }
-"""The last one is only counted: no packet is told with it."""
+"""The last two are only counted: no packet is told with them."""
 _UNKNOWN = Reason("a reason that this version of ebbgate doesn't know", "use the version that the nodes run")
 _PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
 

@@ -157,6 +157,31 @@ async def test_a_tcp_connection_ends_at_once_or_goes_on(rig: rigs.Rig, event: st
 
 
 @pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+@pytest.mark.parametrize("event", ["policy removed", "destination excluded"])
+async def test_the_last_word_of_a_forgotten_connection_never_leaves(
+    rig: rigs.Rig, event: str, family: str
+) -> None:
+    """conntrack takes a FIN without a connection for invalid, and no masquerade translates it."""
+    async with rigs.connected(rig) as (bus, plan):
+        for node in rigs.NODES:
+            rig.start(node)
+        await _publish(bus, plan, _plan(event, after=False))
+        old = Tcp(rig, family)
+        assert old.works()
+        await _publish(bus, plan, _plan(event, after=True))
+        old.close()
+        await rigs.until(lambda: _dropped_as_invalid(rig, family) > 0, "the FIN at the guard")
+        assert rig.lab.leaks() == 0
+
+
+def _dropped_as_invalid(rig: rigs.Rig, family: str) -> int:
+    table = ("ip" if family == "ipv4" else "ip6", places.NFT_GUARD)
+    listing = rig.lab.run("node1", "nft", "list", "chain", *table, "unseen")
+    rules = [line for line in listing.splitlines() if 'comment "invalid' in line]
+    return sum(int(line.split("packets", 1)[1].split()[0]) for line in rules)
+
+
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
 @pytest.mark.parametrize("gateway", ["another node", "the pod's own node"])
 async def test_a_start_ends_what_the_last_programmer_uncovered_and_died(
     rig: rigs.Rig, family: str, gateway: str

@@ -44,7 +44,7 @@ def _read() -> KernelState:
     by_netlink = firewall_reading.parse(list(nfttables.objects(nfttables.read())))
     assert by_netlink == firewall_reading.parse(rigs.nft_objects())
     read = msgspec.structs.asdict(by_netlink)
-    assert set(read.pop("guards")) == {"unseen", "elsewhere", "unrouted", "source", "untranslated"}
+    assert set(read.pop("guards")) == {"invalid", "unseen", "elsewhere", "unrouted", "source", "untranslated"}
     return KernelState(**read)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from ebbgate_lab import namespaces
-from ebbgate_programmer.core import firewall, firewall_reading, kernelstate
-from ebbgate_programmer.io import hints, nft, nftsets
+from ebbgate_programmer.core import changes, firewall, firewall_reading, kernelstate
+from ebbgate_programmer.io import hints, kernel, netlink, nft, nftsets
 from tests.kernel import rig as rigs
 
 NETNS = f"{rigs.prefix('t')}sets"
@@ -105,6 +105,27 @@ def test_a_refused_transaction_changes_nothing() -> None:
     with pytest.raises(nftsets.Refused, match="No such file"):
         nftsets.update([absent], [good])
     assert as_nft_reads_it().covered == frozenset()
+
+
+@pytest.mark.usefixtures("tables")
+def test_pods_that_go_are_known_for_days_and_no_change_waits_for_room_there(tmp_path: pathlib.Path) -> None:
+    held, left = state(2, {}), ("ip", "ebbgate_guard", "left")
+    made = kernel.Kernel(tmp_path, rigs.OBJECT)
+    try:
+        changed(state(0, {}), held)
+        made.apply(changes.UpdateSets(*firewall.elements_between(held, state(1, {}))))
+        assert nftsets.read(left) == {(netlink.packed("10.244.0.1"), b"")}
+        assert "10.244.0.1 expires 4d23h59m" in nft_says("list", "set", *left)
+        others = [f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(firewall.MAX_ENDPOINTS - 1)]
+        nftsets.update([], [firewall.Elements(*left, tuple(others))])
+        made.apply(changes.UpdateSets(*firewall.elements_between(state(1, {}), state(0, {}))))
+        assert nftsets.covered() == set()
+    finally:
+        made.close()
+
+
+def nft_says(*words: str) -> str:
+    return subprocess.run(["nft", *words], check=True, capture_output=True, text=True).stdout
 
 
 def test_interval_sets_are_left_to_nft() -> None:

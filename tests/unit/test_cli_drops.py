@@ -35,7 +35,7 @@ def reasons() -> set[str]:
     }
     counters = dict.fromkeys(layout.COUNTERS, 1)
     counted = traffic.Counted(counters=counters, guards=guards, refused=1)
-    assert len(guards) == 5
+    assert len(guards) == 6
     return set(traffic.stats("n", counted, traffic.Names()).drops)
 
 

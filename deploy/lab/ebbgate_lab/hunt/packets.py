@@ -21,8 +21,9 @@ KINDS = (
     "SCTP",
     "echo requests",
     "an unknown protocol",
+    "quiet connections",
 )
-NEW, LONG, DATAGRAM, FRAGMENT, SCTP, ECHO, UNKNOWN = range(len(KINDS))
+NEW, LONG, DATAGRAM, FRAGMENT, SCTP, ECHO, UNKNOWN, QUIET = range(len(KINDS))
 NOBODY = 255
 """Instead of the number of a pod's place, or of a kind: the packet doesn't say."""
 BASE_PORT = 20_000
@@ -142,5 +143,5 @@ def _of_record(text: bytes, kind: int) -> Whose:
 
 def _of_port(body: bytes, sequence: bytes) -> Whose:
     number, kind = divmod(int.from_bytes(body[2:4], "big") - BASE_PORT, 10)
-    known = 0 <= number < len(world.PODS) and kind in (NEW, LONG, SCTP)
+    known = 0 <= number < len(world.PODS) and kind in (NEW, LONG, SCTP, QUIET)
     return (number, kind, int.from_bytes(sequence, "big")) if known else _NOBODYS

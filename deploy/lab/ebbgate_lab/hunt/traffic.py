@@ -1,11 +1,13 @@
 """A pod's traffic without pause, and who answers it outside: `traffic send N` in a pod, `traffic answer`.
 
 Of each kind in `packets`, to each destination in turn, in both families. TCP is closed with a reset, so that
-nothing of an old connection lingers and ports never run out. Bounded in rate (TICK_S) and by the caller in
-time. SCTP and the unknown protocol are answered by ICMP errors: nobody outside speaks them.
+nothing of an old connection lingers and ports never run out; but for quiet connections, which say nothing
+until they are closed with a FIN: it may be their first word after a change. Bounded in rate (TICK_S) and by
+the caller in time. SCTP and the unknown protocol are answered by ICMP errors: nobody outside speaks them.
 """
 
 import contextlib
+import random
 import selectors
 import signal
 import socket
@@ -17,9 +19,11 @@ from collections.abc import Callable, Iterator
 from ebbgate_lab.hunt import packets, world
 
 TICK_S = 0.01
+QUIET_EVERY, QUIET_FOR_S = 5, 3.0
+"""Ticks; the longest."""
 PATIENCE_S = 0.8
 """Below the 1 s after which a SYN is sent again: each one counts once."""
-_RESET = struct.pack("ii", 1, 0)
+_RESET, _NO_RESET = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
 _TCP_USER_TIMEOUT_MS = 1500
 _LARGEST = 65536
 _AF = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
@@ -55,6 +59,7 @@ class Sender:
         }
         self._opening: list[tuple[socket.socket, float]] = []
         self._long = {address: self._connecting(address, packets.LONG) for address in world.DESTINATIONS}
+        self._quiet: list[tuple[socket.socket, float]] = []
         self._sequence = 1
 
     def run(self) -> None:
@@ -67,6 +72,8 @@ class Sender:
             self._continue(address)
             self._open(address)
             self._close_old()
+            if self._sequence % QUIET_EVERY == 0:
+                self._hush(address)
             self._sequence += 1
             time.sleep(max(0.0, TICK_S - (time.monotonic() - began)))
 
@@ -89,6 +96,15 @@ class Sender:
             if _said(made, self._sequence) or time.monotonic() - began > PATIENCE_S:
                 made.close()
                 self._opening.remove((made, began))
+
+    def _hush(self, address: str) -> None:
+        """One more quiet connection, and an end to those whose time has come."""
+        now = time.monotonic()
+        self._quiet.append((self._connecting(address, packets.QUIET), now + random.uniform(0, QUIET_FOR_S)))
+        for made, _ in [each for each in self._quiet if each[1] < now]:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_RESET)
+            made.close()
+        self._quiet = [each for each in self._quiet if each[1] >= now]
 
     def _continue(self, address: str) -> None:
         """One more message over the connection to this destination, which is made anew when it broke."""
@@ -136,7 +152,7 @@ class Answerer:
     def __init__(self) -> None:
         self._ready = selectors.DefaultSelector()
         for address, number in _everywhere():
-            for kind in (packets.NEW, packets.LONG):
+            for kind in (packets.NEW, packets.LONG, packets.QUIET):
                 self._add(_listening(address, packets.port(number, kind)), self._accept)
             for kind in (packets.DATAGRAM, packets.FRAGMENT):
                 datagrams = socket.socket(_AF[world.family(address)], socket.SOCK_DGRAM)

@@ -13,18 +13,14 @@ from typing import Any
 
 import msgspec
 
-from ebbgate_programmer.core import addresses, marks, places, sharded, signature_lines
+from ebbgate_programmer.core import addresses, firewall_rules, marks, places, sharded, signature_lines
 from ebbgate_programmer.core.kernelstate import KernelState
 
 MAX_ENDPOINTS, MAX_CLUSTER, MAX_SLOTS = 65536, 65536, 4096
 """Declared: a hash set that grows while it is dumped gives duplicates. As bpf/ebbgate.h, and 12 bits."""
 
-FAMILIES = {"ip": "ipv4", "ip6": "ipv6"}
-"""nft's word → ours."""
-TABLES = tuple((family, table) for family in FAMILIES for table in (places.NFT_TABLE, places.NFT_GUARD))
 _MAIN, _GUARD = places.NFT_TABLE, places.NFT_GUARD
-_DEVICE = places.DEVICE
-_MASK, _KEEP, _SLOTS = hex(marks.MASK), hex(marks.KEEP), hex(marks.SLOT_BITS)
+TABLES = tuple((family, table) for family in places.NFT_FAMILIES for table in (_MAIN, _GUARD))
 
 
 class Chain(msgspec.Struct, frozen=True, gc=False):
@@ -54,21 +50,21 @@ class Elements(msgspec.Struct, frozen=True, gc=False):
 
 def chains(port: int) -> tuple[Chain, ...]:
     """The static part: the same on every node of this version."""
-    return tuple(chain for family in FAMILIES for chain in _chains(family, port))
+    return tuple(chain for family in places.NFT_FAMILIES for chain in _chains(family, port))
 
 
 def _chains(ip: str, port: int) -> tuple[Chain, ...]:
     return (
-        Chain(ip, _MAIN, "raw_in", _hook("filter", "prerouting", -300), _raw_in(port)),
-        Chain(ip, _MAIN, "raw_out", _hook("filter", "output", -300), _untracked(port, "")),
-        Chain(ip, _MAIN, "steer", _hook("filter", "prerouting", -90), _steer(ip)),
-        Chain(ip, _MAIN, "arriving", "", _ARRIVING),
-        Chain(ip, _MAIN, "passing", _hook("filter", "forward", -150), _passing(ip, port)),
-        Chain(ip, _MAIN, "local", _hook("route", "output", -150), _LOCAL),
-        Chain(ip, _MAIN, "translate", _hook("nat", "postrouting", -199), _translate(ip)),
-        Chain(ip, _GUARD, "unseen", _hook("filter", "forward", -149), _unseen(ip)),
-        Chain(ip, _GUARD, "leaving", _hook("filter", "postrouting", 110), _leaving(ip)),
-        Chain(ip, _GUARD, "marked", "", _marked(ip)),
+        Chain(ip, _MAIN, "raw_in", _hook("filter", "prerouting", -300), firewall_rules.raw_in(port)),
+        Chain(ip, _MAIN, "raw_out", _hook("filter", "output", -300), firewall_rules.untracked(port, "")),
+        Chain(ip, _MAIN, "steer", _hook("filter", "prerouting", -90), firewall_rules.steer(ip)),
+        Chain(ip, _MAIN, "arriving", "", firewall_rules.ARRIVING),
+        Chain(ip, _MAIN, "passing", _hook("filter", "forward", -150), firewall_rules.passing(ip, port)),
+        Chain(ip, _MAIN, "local", _hook("route", "output", -150), firewall_rules.LOCAL),
+        Chain(ip, _MAIN, "translate", _hook("nat", "postrouting", -199), firewall_rules.translate(ip)),
+        Chain(ip, _GUARD, "unseen", _hook("filter", "forward", -149), firewall_rules.unseen(ip)),
+        Chain(ip, _GUARD, "leaving", _hook("filter", "postrouting", 110), firewall_rules.leaving(ip)),
+        Chain(ip, _GUARD, "marked", "", firewall_rules.marked(ip)),
     )
 
 
@@ -103,7 +99,9 @@ def rebuild(wanted: Sequence[Chain], keep: KernelState) -> str:
 def elements_between(
     before: KernelState, after: KernelState
 ) -> tuple[tuple[Elements, ...], tuple[Elements, ...]]:
-    """What must go out of the sets of `before` and what must come in, to make them those of `after`."""
+    """What must go out of the sets of `before` and what must come in, to make them those of `after`. Pods
+    that go out of `covered` come into places.LEFT.
+    """
     # What stays is left out before it is written as elements: there may be many, and few change.
     come, gone = sharded.added(after.covered, before.covered), sharded.added(before.covered, after.covered)
     slots_stay = (before.egress, before.uplinks) == (after.egress, after.uplinks)
@@ -115,6 +113,11 @@ def elements_between(
     pairs = list(zip(elements(before), elements(after), strict=True))
     removed = [_without(old, new) for old, new in pairs]
     added = [_without(new, old) for old, new in pairs]
+    added += [
+        Elements(held.family, _GUARD, places.LEFT, held.elements)
+        for held in removed
+        if (held.table, held.name) == (_GUARD, "covered")
+    ]
     return tuple(held for held in removed if held.elements), tuple(held for held in added if held.elements)
 
 
@@ -148,12 +151,14 @@ def _sets(ip: str, address: str) -> tuple[Set, ...]:
             Set(ip, table, "cluster", f"type {address}; flags interval", MAX_CLUSTER),
         )
     )
+    left = f"type {address}; flags timeout; timeout {places.LEFT_FOR}"
     return (
         *of_pods,
         Set(ip, _MAIN, "egress", f"type mark : {address}", MAX_SLOTS),
         Set(ip, _MAIN, "zones", "typeof meta mark : ct zone", MAX_SLOTS),
         Set(ip, _MAIN, "uplinks", "type mark : mark", MAX_SLOTS),
         Set(ip, _GUARD, "leaving", f"type mark . {address}", MAX_SLOTS),
+        Set(ip, _GUARD, places.LEFT, left, MAX_ENDPOINTS),
     )
 
 
@@ -161,13 +166,13 @@ SETS = (*_sets("ip", "ipv4_addr"), *_sets("ip6", "ipv6_addr"))
 
 
 def elements(state: KernelState) -> tuple[Elements, ...]:
-    """The sets' contents, sorted, in the order of SETS."""
-    return tuple(held for ip in FAMILIES for held in _elements_of(state, ip))
+    """The sets' contents, sorted, in the order of SETS; of places.LEFT none."""
+    return tuple(held for ip in places.NFT_FAMILIES for held in _elements_of(state, ip))
 
 
 def _elements_of(state: KernelState, ip: str) -> tuple[Elements, ...]:
     """`leaving` and `zones` say again what `egress` says, and the guard's table what the main one says."""
-    family = FAMILIES[ip]
+    family = places.NFT_FAMILIES[ip]
     # Written out: there may be tens of thousands.
     covered = tuple(sorted([pod for pod in state.covered if (":" in pod) == (family == "ipv6")]))
     cluster = tuple(sorted(cidr for cidr in state.cluster if addresses.family(cidr) == family))
@@ -240,151 +245,3 @@ def _hook(kind: str, hook: str, priority: int) -> str:
 def _declaration(hook: str) -> str:
     kind, name, priority = hook.split()
     return f"type {kind} hook {name} priority {priority}; policy accept;"
-
-
-def _set_mark(field: int) -> str:
-    return f"meta mark set meta mark & {_KEEP} | {field:#x}"
-
-
-Rules = tuple[tuple[str, str], ...]
-
-
-def _raw_in(port: int) -> Rules:
-    return (
-        *_untracked(port, "fib daddr type local "),
-        # A connection that goes on under another slot is another one here: it gets the other egress IP.
-        (
-            "zone",
-            f'iifname "{_DEVICE}" meta mark & {_SLOTS} != 0 '
-            f"ct original zone set meta mark & {_MASK} map @zones",
-        ),
-    )
-
-
-def _untracked(port: int, which: str) -> Rules:
-    # The outer packets are many and say nothing to conntrack; tracked, each peer would cost an entry.
-    return (("outer", f"udp dport {port} {which}notrack"),)
-
-
-def _outward(ip: str) -> str:
-    """From a covered pod to where policies count. The source first: a hash tells most packets at once."""
-    return f"{ip} saddr @covered {_never(ip).replace('daddr', 'daddr !=')} {ip} daddr != @cluster"
-
-
-def _never(ip: str) -> str:
-    return f"{ip} daddr {{ {', '.join(places.NEVER[FAMILIES[ip]])} }}"
-
-
-def _steer(ip: str) -> Rules:
-    return (
-        ("tunnel", f'iifname "{_DEVICE}" goto arriving'),
-        # Once classified, a connection needs no second look: if its fate changes, its entry goes.
-        (
-            "steered",
-            f"ct direction original ct mark & {_MASK} == {marks.STEERED:#x} {_set_mark(marks.STEER)} accept",
-        ),
-        # On the gateway: the answer to a connection that came by the tunnel goes back by it.
-        ("reply", f"ct direction reply ct mark & {_SLOTS} != 0 {_set_mark(marks.REPLY)} accept"),
-        # Replies of connections that others opened to a pod are never steered.
-        ("answer", f"ct direction reply {ip} saddr @covered {_set_mark(marks.PASSED)} accept"),
-        ("inbound", "ct direction reply accept"),
-        # Also what conntrack calls invalid: left alone it would leave with the pod's own address.
-        ("covered", f"{_outward(ip)} {_set_mark(marks.RECLASS)}"),
-    )
-
-
-_ARRIVING: Rules = (
-    ("answer", f"meta mark & {_SLOTS} == 0 ct direction reply accept"),
-    # An answer to nothing: its connection was forgotten here, the next packet from the pod begins it anew.
-    ("stray", f"meta mark & {_SLOTS} == 0 drop"),
-    ("invalid", "ct state invalid,untracked drop"),
-    # Only for what comes from the tunnel the whole mark is ours: nft 1.0.6 can't merge a variable into one.
-    ("slot", "ct state new ct mark set meta mark"),
-    # From here on conntrack knows the slot, and the mark can say by which uplink the packet leaves.
-    ("uplink", f"meta mark set meta mark & {_MASK} map @uplinks"),
-)
-
-_LOCAL: Rules = (
-    # The tunnel's own packets, above all.
-    ("untracked", "ct state untracked accept"),
-    # What the node itself says about a flow (ICMP too big, TCP reset) goes where the flow goes.
-    ("answer", f"ct direction reply ct mark & {_SLOTS} != 0 {_set_mark(marks.REPLY)}"),
-    ("slot", f"ct direction original ct mark & {_SLOTS} != 0 meta mark set ct mark & {_MASK}"),
-    ("uplink", f"ct direction original ct mark & {_SLOTS} != 0 meta mark set ct mark & {_MASK} map @uplinks"),
-    ("steered", f"ct direction original ct mark & {_MASK} == {marks.STEERED:#x} {_set_mark(marks.STEER)}"),
-)
-
-
-def _translate(ip: str) -> Rules:
-    return (
-        # `accept` here wouldn't stop a later masquerade; a translation into itself does.
-        ("tunnel", f'oifname "{_DEVICE}" snat to {ip} saddr'),
-        ("slot", f"ct mark & {_SLOTS} != 0 snat {ip} to ct mark & {_MASK} map @egress fully-random"),
-        # A pod on its own gateway: no conntrack mark yet, and the classifier's mark is the slot.
-        ("local", f"meta mark & {_SLOTS} != 0 snat {ip} to meta mark & {_MASK} map @egress fully-random"),
-    )
-
-
-def _passing(ip: str, port: int) -> Rules:
-    return (
-        ("mss", f'oifname "{_DEVICE}" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu'),
-        # A pod's own "tunnel packet", masqueraded, would come from a peer's address.
-        ("forged", f"udp dport {port} {ip} daddr @cluster drop"),
-    )
-
-
-def _unseen(ip: str) -> Rules:
-    """Of a covered pod every packet that leaves the cluster was marked by somebody, or isn't to leave."""
-    return (
-        ("marked", f"meta mark & {_MASK} != 0 accept"),
-        ("inbound", "ct direction reply accept"),
-        ("unseen", f"{_outward(ip)} counter drop"),
-    )
-
-
-def _leaving(ip: str) -> Rules:
-    """Most packets of a node have no mark of ours, and no connection of ours: they are let go first."""
-    return (
-        ("marked", f"meta mark & {_MASK} != 0 goto marked"),
-        ("untracked", "ct state untracked accept"),
-        ("elsewhere", f"ct direction original ct mark & {_MASK} == {marks.STEERED:#x} counter drop"),
-        ("source", _wrong_source(ip)),
-        # Where the connection is forgotten it would look like a stranger's, and the pod's own address answer.
-        ("elsewhere", f"ct direction reply ct mark & {_SLOTS} != 0 counter drop"),
-    )
-
-
-def _wrong_source(ip: str) -> str:
-    """Of what came by the tunnel: conntrack knows the slot."""
-    slot = f"ct direction original ct mark & {_SLOTS} != 0 ct mark & {_MASK}"
-    return f"{slot} . {ip} saddr != @leaving counter drop"
-
-
-def _marked(ip: str) -> Rules:
-    """What is as it must be goes first: all but a few packets."""
-    return (
-        (
-            "steered",
-            f'oifname "{_DEVICE}" meta mark & {_MASK} == {marks.STEER:#x} ct direction original '
-            f"ct mark set ct mark & {_KEEP} | {marks.STEERED:#x} accept",
-        ),
-        ("tunnel", f'oifname "{_DEVICE}" accept'),
-        ("translated", f"ct direction original ct mark & {_MASK} . {ip} saddr @leaving accept"),
-        # Reports of multicast groups: the kernel keeps another number where a packet's mark is.
-        ("never", f"{_never(ip)} accept"),
-        ("elsewhere", f"ct direction original ct mark & {_MASK} == {marks.STEERED:#x} counter drop"),
-        (
-            "unrouted",
-            f"meta mark & {_MASK} {{ {marks.STEER:#x}, {marks.RECLASS:#x}, {marks.REPLY:#x} }} counter drop",
-        ),
-        ("source", _wrong_source(ip)),
-        (
-            "untranslated",
-            f"meta mark & {_SLOTS} != 0 meta mark & {_MASK} . {ip} saddr != @leaving counter drop",
-        ),
-        (
-            "local",
-            f"meta mark & {_SLOTS} != 0 ct direction original ct mark & {_MASK} == 0 "
-            f"ct mark set ct mark & {_KEEP} | {marks.LOCAL:#x}",
-        ),
-    )

@@ -97,7 +97,7 @@ def _count(rules: list[dict[str, Any]], counts: dict[str, int]) -> None:
 def _guard_faults(held: Held) -> list[str]:
     """The guards' sets must say the same as the main table's; a line that nobody wants if they don't."""
     faults = []
-    for family in firewall.FAMILIES:
+    for family in places.NFT_FAMILIES:
         egress = {tuple(item) for item in held.get((family, _MAIN, "egress"), [])}
         leaving = {tuple(item["concat"]) for item in held.get((family, _GUARD, "leaving"), [])}
         zones = {tuple(item) for item in held.get((family, _MAIN, "zones"), [])}

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from ebbgate_programmer.core import changes
+from ebbgate_programmer.core import changes, places
 
 
 class Part(enum.StrEnum):
@@ -65,7 +65,8 @@ def touched(done: Iterable[changes.Change]) -> Touched | None:
             case changes.Put() | changes.Drop():
                 parts.add(_MAPS[change.map])
             case changes.UpdateSets():
-                names = [held.name for held in (*change.removed, *change.added)]
+                held = (*change.removed, *change.added)
+                names = [each.name for each in held if each.name != places.LEFT]
                 if any(name not in _SETS for name in names):
                     return None
                 parts.update(_SETS[name] for name in names)

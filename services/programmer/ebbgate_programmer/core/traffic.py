@@ -38,6 +38,7 @@ _REASONS = {"no_path": "no_gateway"}
 """Where the kernel's word isn't the user's."""
 _OF_GUARDS = {
     "unseen": "unclassified",
+    "invalid": "no_connection",
     "elsewhere": "unrouted",
     "unrouted": "unrouted",
     "source": "not_translated",

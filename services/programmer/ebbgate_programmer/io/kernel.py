@@ -17,6 +17,7 @@ from ebbgate_programmer.core import (
     changes,
     connections,
     decisions,
+    firewall,
     firewall_reading,
     kernelstate,
     layout,
@@ -229,10 +230,25 @@ def _(change: changes.SetFirewall, kernel: Kernel) -> None:
 
 @_apply.register
 def _(change: changes.UpdateSets, kernel: Kernel) -> None:
+    try:
+        _update(change)
+    except (nft.Refused, nftsets.Refused):
+        # The set of pods that were covered may be full. It is for a few last packets: no change waits for it.
+        lean = changes.UpdateSets(change.removed, tuple(_but_left(change.added)))
+        if lean == change:
+            raise
+        _update(lean)
+
+
+def _update(change: changes.UpdateSets) -> None:
     if nftsets.takes((*change.removed, *change.added)):
         nftsets.update(change.removed, change.added)
     else:
         nft.apply(change.script)
+
+
+def _but_left(added: Iterable[firewall.Elements]) -> Iterator[firewall.Elements]:
+    return (held for held in added if held.name != places.LEFT)
 
 
 @_apply.register

@@ -60,6 +60,7 @@ def _zone(text: str) -> bytes:
 
 FORMS: dict[str, tuple[tuple[Callable[[str], bytes], ...], bool]] = {
     "covered": ((netlink.packed,), False),
+    places.LEFT: ((netlink.packed,), False),
     "egress": ((_mark, netlink.packed), True),
     "leaving": ((_mark, netlink.packed), False),
     "zones": ((_mark, _zone), True),
@@ -117,7 +118,7 @@ def _lists(answers: Iterable[bytes]) -> Iterator[bytes]:
 def covered() -> sharded.ShardedSet[str]:
     """Addresses of both families. Raises Disagreeing."""
     found: list[str] = []
-    for family in firewall.FAMILIES:
+    for family in places.NFT_FAMILIES:
         here, guard = (
             {key for key, _ in pairs(dump((family, table, "covered")))} for table in (_MAIN, _GUARD)
         )
@@ -159,7 +160,7 @@ def _holds(channel: socket.socket, place: tuple[str, str, str], key: str) -> boo
 def egress() -> dict[int, str]:
     """Slot → egress IP, as the maps and the guards have it. Raises Disagreeing."""
     found: dict[int, str] = {}
-    for family in firewall.FAMILIES:
+    for family in places.NFT_FAMILIES:
         held = dict(read((family, _MAIN, "egress")))
         leaving = {(mark + address, b"") for mark, address in held.items()}
         zones = {(mark, struct.pack("=H", firewall.zone_of(_field(mark)))) for mark in held}
@@ -173,7 +174,7 @@ def uplinks() -> dict[int, int]:
     """Slot → class."""
     return {
         _field(slot): _field(number)
-        for family in firewall.FAMILIES
+        for family in places.NFT_FAMILIES
         for slot, number in read((family, _MAIN, "uplinks"))
     }
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from ebbgate_programmer.core import firewall
+from ebbgate_programmer.core import firewall, places
 from ebbgate_programmer.io import netlink, nftsets
 
 _GET_CHAIN, _GET_RULE, _GET_SET = ((10 << 8) | kind for kind in (4, 7, 10))
@@ -53,10 +53,10 @@ class Listing(msgspec.Struct, frozen=True):
 def read() -> Listing:
     """Of tables that don't exist nothing. Raises netlink.Refused."""
     return Listing(
-        chains={family: _dump(_GET_CHAIN, family) for family in firewall.FAMILIES},
+        chains={family: _dump(_GET_CHAIN, family) for family in places.NFT_FAMILIES},
         rules={table: _dump(_GET_RULE, *table) for table in firewall.TABLES},
         sets={table: _dump(_GET_SET, *table) for table in firewall.TABLES},
-        elements={each.place: _elements(each.place) for each in firewall.SETS},
+        elements={each.place: _elements(each.place) for each in firewall.SETS if each.name in _READ},
     )
 
 
@@ -201,4 +201,5 @@ _HELD: dict[str, Callable[[Answers], list[Any]]] = {
     "uplinks": _zones,
     "leaving": _leaving,
 }
-"""Set → its elements as nft writes them; of sets that aren't ours they don't matter."""
+"""Set → its elements as nft writes them; of others they don't matter."""
+_READ = {"covered", *_HELD}
