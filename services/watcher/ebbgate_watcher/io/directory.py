@@ -83,28 +83,29 @@ class Directory:
     def _look(self, *, first: bool = False) -> list[inputs.Input]:
         """All there is if anything changed, else nothing.
 
-        A missing file is believed to be gone if the listing was still. Where a pod's file is replaced by
-        another's meanwhile, a listing may be too early for the new one and too late for the old one, and the
-        address that they share would be nobody's. So the first listing, by which facts of before may go, has
-        to be still; until it is there is nothing.
+        A missing file is believed to be gone if the listing was still, and all that changed was there to be
+        read. Where a pod's file is replaced by another's meanwhile, a listing may be too early for the new
+        one and too late for the old one, and the address that they share would be nobody's. So the first
+        listing, by which facts of before may go, has to be still; until it is there is nothing.
         """
         if not self._path.is_dir():
             return [inputs.Broken(str(self._path), "the directory is gone; what it held stays in force")]
         seen_ns = time.time_ns()
         listing = self._list()
-        if first and not listing.still:
-            return []
         stamps = listing.stamps
+        changed = [name for name, stamp in stamps.items() if self._stamps.get(name) != stamp]
+        vanished = [name for name in changed if not self._read(name, stamps[name])]
+        still = listing.still and not vanished
+        if first and not still:
+            return []
         missing = [name for name in self._files if name not in stamps]
-        self._missed = bool(missing) and not listing.still
-        gone = missing if listing.still else []
+        self._missed = bool(vanished or missing) and not still
+        gone = missing if still else []
         for name in gone:
             del self._files[name]
             self._stamps.pop(name, None)
-        changed = [name for name, stamp in stamps.items() if self._stamps.get(name) != stamp]
-        for name in changed:
-            self._read(name, stamps[name])
-        said = manifests.list_all(self._files, self._kinds, seen_ns) if first or gone or changed else []
+        is_news = first or gone or len(changed) > len(vanished)
+        said = manifests.list_all(self._files, self._kinds, seen_ns) if is_news else []
         self._counts.normalised(seen_ns)
         return [inputs.Recovered(str(self._path)), *map(inputs.Recovered, gone), *said] if said else []
 
@@ -124,17 +125,21 @@ class Directory:
         still = all((stat := _stat(folder)) and stat.st_mtime_ns < quiet_since_ns for folder in folders)
         return _Listing(stamps, still)
 
-    def _read(self, name: str, stamp: _Stamp) -> None:
+    def _read(self, name: str, stamp: _Stamp) -> bool:
+        """False: it is gone since it was listed, and what it held stays in force."""
         last = self._files.get(name, manifests.File())
         try:
             with (self._path / name).open("rb") as opened:
                 file = manifests.parse(opened.read(manifests.MAX_FILE + 1), last)
+        except FileNotFoundError:
+            return False
         except OSError as error:
             file = manifests.File(last.objects, str(error))
         if manifests.lost(file, last) and time.time_ns() - stamp[0] < UNFINISHED_S * 1e9:
             self._stamps.pop(name, None)  # read again; `_unfinished` sees to it
-            return
+            return True
         self._files[name], self._stamps[name] = file, stamp
+        return True
 
     def _unfinished(self) -> bool:
         return any(name not in self._stamps for name in self._files)
