@@ -18,7 +18,7 @@ from ebbgate_bus.runtime import connection, follower, jetstream, publisher
 from ebbgate_lab import processes
 
 from . import secured
-from .secured import NODE1, NODE2, RESOLVER
+from .secured import NODE1, NODE2, READER, RESOLVER
 from .test_permissions import WITHIN_S
 
 OWN = subjects.status("node-1")
@@ -135,3 +135,21 @@ async def test_an_answer_that_looks_like_anothers_row_is_not_believed(server: se
     assert heard > 1, "the test's own forgeries didn't arrive, and it showed nothing"
     for bus in (node, other, resolver):
         await bus.close()
+
+
+async def test_a_reader_pulls_nothing_from_what_is_pushed_to_a_node(server: secured.Secured) -> None:
+    """Consumers that can be pulled are readers' own: ours have names that everybody knows."""
+    node, reader = await server.connect(NODE1), await server.connect(READER)
+    name, filter_ = "node-1-all", f"{subjects.ALL_SCOPE}.>"
+    heard = await node.subscribe(inbox := node.new_inbox())
+    config = {"name": name, "deliver_subject": inbox, "filter_subject": filter_, "ack_policy": "none"}
+    body = {"stream_name": "PLAN", "action": "create", "config": config}
+    await jetstream.request(node, f"CONSUMER.CREATE.PLAN.{name}.{filter_}", body)
+    assert (await heard.next_msg(WITHIN_S)).subject == subjects.peer("node-1")
+    refused = await reader.request(
+        f"{permissions.FOREIGN_API}.CONSUMER.MSG.NEXT.PLAN.{name}", b'{"batch": 1}'
+    )
+    assert refused.headers is not None
+    assert (refused.headers["Status"], refused.headers["Description"]) == ("409", "Consumer is push based")
+    await node.close()
+    await reader.close()

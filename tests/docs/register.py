@@ -38,6 +38,8 @@ SECURED: dict[str, Said] = {
     f"{_NATS} subscribe 'ebbgate.v1.live.>'": said(*_LIVE, exits=None),
     f"{_NATS} --js-api-prefix ebbgate.v1.api --inbox-prefix _INBOX.reader "
     "stream get STATUS --last-for ebbgate.v1.verdict.egress-sample": said(*_GOT_VERDICT),
+    f"{_NATS} --js-api-prefix ebbgate.v1.api --inbox-prefix _INBOX.reader "
+    "subscribe --stream JOURNAL --since 10m --terminate-at-end": said(_POD, _ROW),
 }
 """On one with TLS and a key for everybody, there, too."""
 

@@ -54,11 +54,14 @@ def _accounts(users: Mapping[str, Sequence[object]]) -> dict[str, object]:
 
 def _exports(owner: str) -> list[dict[str, object]]:
     """To the accounts named only."""
-    users: dict[tuple[str, str], list[str]] = {}
+    users: dict[tuple[str, str, bool], list[str]] = {}
     for flow in permissions.FLOWS:
         if flow.owner == owner:
-            users.setdefault((_kind(flow), flow.subject), []).append(flow.user)
-    return [{kind: subject, "accounts": accounts} for (kind, subject), accounts in users.items()]
+            users.setdefault((_kind(flow), flow.subject, flow.many), []).append(flow.user)
+    return [
+        {kind: subject, "accounts": accounts} | ({"response_type": "stream"} if many else {})
+        for (kind, subject, many), accounts in users.items()
+    ]
 
 
 def _imports(user: str) -> list[dict[str, object]]:

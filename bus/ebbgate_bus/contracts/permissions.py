@@ -103,6 +103,7 @@ def _reader() -> Grant:
         publish=(
             *(f"{FOREIGN_API}.STREAM.{verb}.{name}" for name in names for verb in ("INFO", "MSG.GET")),
             *(f"{FOREIGN_API}.CONSUMER.CREATE.{name}.>" for name in names),
+            *(f"{FOREIGN_API}.CONSUMER.MSG.NEXT.{name}.*" for name in names),
             *(f"$JS.FC.{name}.>" for name in names),
         ),
         subscribe=("_INBOX.reader.>", f"{_LIVE}.>", f"{_ROOT}.drop.*", f"{_ROOT}.beat.>"),
@@ -196,21 +197,22 @@ def foreign(subject: str) -> str:
 
 class Flow(msgspec.Struct, frozen=True):
     """What leads from one account to another: messages of `owner` that `user` hears, or requests of `user`
-    that `owner` answers. `subject`: the owner's name of it.
+    that `owner` answers. `subject`: the owner's name of it. `many`: by more than one message.
     """
 
     owner: str
     user: str
     subject: str
     asked: bool = False
+    many: bool = False
 
 
 def _flows(owner: str, user: str, *heard: str) -> tuple[Flow, ...]:
     return tuple(Flow(owner, user, subject) for subject in heard)
 
 
-def _asked(user: str, *subjects_: str) -> tuple[Flow, ...]:
-    return tuple(Flow(CORE, user, subject, asked=True) for subject in subjects_)
+def _asked(user: str, *subjects_: str, many: bool = False) -> tuple[Flow, ...]:
+    return tuple(Flow(CORE, user, subject, asked=True, many=many) for subject in subjects_)
 
 
 FLOWS = (
@@ -228,6 +230,8 @@ FLOWS = (
     # What isn't stored readers hear from the nodes themselves: what is asked of CORE isn't heard in a third.
     *_flows(NODES, READERS, f"{_ROOT}.drop.*", f"{_ROOT}.beat.programmer.*"),
     *_asked(READERS, *(f"{API}.CONSUMER.CREATE.{stream.name}.>" for stream in streams.STREAMS)),
+    # What clients pull that aren't ours: no consumer of ours can be pulled from.
+    *_asked(READERS, *(f"{API}.CONSUMER.MSG.NEXT.{stream.name}.*" for stream in streams.STREAMS), many=True),
     *_asked(READERS, *(f"{API}.STREAM.INFO.{stream.name}" for stream in streams.STREAMS)),
     *_asked(READERS, *(f"{API}.STREAM.MSG.GET.{stream.name}" for stream in streams.STREAMS)),
     *_asked(READERS, *(f"$JS.FC.{stream.name}.>" for stream in streams.STREAMS)),
