@@ -42,6 +42,7 @@ class Measure(msgspec.Struct, frozen=True):
 MEASURES = (
     Measure("tcp1", "TCP, 1 stream", "Gbit/s"),
     Measure("tcp8", "TCP, 8 streams", "Gbit/s"),
+    Measure("cubic", "TCP, 1 stream, CUBIC", "Gbit/s"),
     Measure("p50", "round trip, p50", "µs", more_is_better=False),
     Measure("p99", "round trip, p99", "µs", more_is_better=False),
     Measure("connections", "new connections", "1/s"),
@@ -63,17 +64,16 @@ def measures(load: pathlib.Path, seconds: Seconds) -> tuple[Load, ...]:
     return (
         lambda world: {"tcp1": _stream(world, 1, seconds.stream)},
         lambda world: {"tcp8": _stream(world, 8, seconds.stream)},
+        lambda world: {"cubic": _stream(world, 1, seconds.stream, "--congestion", "cubic")},
         lambda world: _round_trips(world, load, seconds.small),
         lambda world: _connections(world, load, seconds.small),
         lambda world: _flood(world, load, seconds.small),
     )
 
 
-def _stream(world: datapath_worlds.World, streams: int, seconds: int) -> float:
-    said = _run(
-        world,
-        *("iperf3", "-J", "-A", CLIENT_CORE, "-c", webserver.ADDRESS, "-t", str(seconds), "-P", str(streams)),
-    )
+def _stream(world: datapath_worlds.World, streams: int, seconds: int, *options: str) -> float:
+    how = ("-t", str(seconds), "-P", str(streams), *options)
+    said = _run(world, "iperf3", "-J", "-A", CLIENT_CORE, "-c", webserver.ADDRESS, *how)
     return float(said["end"]["sum_received"]["bits_per_second"]) / 1e9
 
 
