@@ -131,7 +131,8 @@ def simulate_s(stage: Stage) -> float:
     for subject, payload in stage.resolver.live_rows.items():
         plan.put(subject, payload)
     stored = (message for message in stage.world.facts() if ".fact." in message.subject)
-    before = {message.subject: codec.decode(message.subject, message.payload) for message in stored}
+    decoded = ((message.subject, codec.decode(message.subject, message.payload)) for message in stored)
+    before = {subject: fact for subject, fact in decoded if not isinstance(fact, facts.Gone)}
     lost = worlds.subject(stage.world.policy(0))
     after = {subject: fact for subject, fact in before.items() if subject != lost}
     start = time.process_time_ns()

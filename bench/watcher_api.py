@@ -122,7 +122,8 @@ def _status() -> dict[str, Any]:
 
 
 def _managed(manager: str, fields: int) -> dict[str, Any]:
-    named = {f'f:k{{"name":"field-{number}"}}': {".": {}, "f:name": {}} for number in range(fields)}
+    names = (f'f:k{{"name":"field-{number}"}}' for number in range(fields))
+    named: dict[str, Any] = {name: {".": {}, "f:name": {}} for name in names}
     return {"manager": manager, "operation": "Update", "apiVersion": "v1", "fieldsV1": {"f:spec": named}}
 
 

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 from nats.aio.msg import Msg
@@ -239,7 +240,7 @@ def _kubeconfig(port: int, authority: pathlib.Path) -> str:
     return json.dumps(content)
 
 
-def _pod(number: int) -> dict[str, object]:
+def _pod(number: int) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Pod",

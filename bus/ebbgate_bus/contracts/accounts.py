@@ -59,7 +59,7 @@ def _exports(owner: str) -> list[dict[str, object]]:
         if flow.owner == owner:
             users.setdefault((_kind(flow), flow.subject, flow.many), []).append(flow.user)
     return [
-        {kind: subject, "accounts": accounts} | ({"response_type": "stream"} if many else {})
+        {kind: subject, "accounts": accounts, **({"response_type": "stream"} if many else {})}
         for (kind, subject, many), accounts in users.items()
     ]
 
