@@ -24,6 +24,7 @@ from ebbgate_watcher import settings as watcher_settings
 ROOT = pathlib.Path(apiserver.__file__).parents[3]
 RIGHTS = (apiserver.RBAC, apiserver.RBAC.with_name("rbac-bus.yaml"))
 MANIFEST = ROOT / "deploy/ebbgate.yaml"
+ON = {"enabled": True}
 Manifest = dict[str, Any]
 
 
@@ -167,13 +168,20 @@ def options(environment: Mapping[str, str]) -> tuple[argparse.ArgumentParser, ar
     return parser, parser.parse_args([])
 
 
-@pytest.mark.parametrize(("monitored", "bind"), [(False, "127.0.0.1"), (True, "")])
+@pytest.mark.parametrize(
+    ("wish", "kind", "bind"),
+    [
+        ({}, "", "127.0.0.1"),
+        ({"podMonitor": ON}, "PodMonitor", ""),
+        ({"serviceMonitor": ON}, "ServiceMonitor", ""),
+    ],
+)
 def test_metrics_of_nodes_are_seen_from_outside_only_where_somebody_comes_for_them(
-    monitored: bool, bind: str
+    wish: dict[str, Any], kind: str, bind: str
 ) -> None:
-    found = rendered(monitoring={"podMonitor": {"enabled": monitored}})
+    found = rendered(monitoring=wish)
     assert environment(named(found, "DaemonSet", "ebbgate-programmer"))["EBBGATE_HEALTH_BIND"] == bind
-    assert any(each["kind"] == "PodMonitor" for each in found) is monitored
+    assert {each["kind"] for each in found if each["kind"].endswith("Monitor")} == {kind} - {""}
 
 
 @pytest.mark.parametrize("replicas", [1, 3])
@@ -224,6 +232,9 @@ REFUSED: list[tuple[str, Mapping[str, Any]]] = [
     ("nats.image.tag and nats.image.digest need", {"nats": {"image": {"tag": "2"}}}),
     ("nats.credsSecret is for a NATS of yours", {"nats": {"credsSecret": "c"}}),
     ("watcher.lease: durationSeconds must exceed", {"watcher": {"lease": {"durationSeconds": 5}}}),
+    ("all would be scraped twice", {"monitoring": {"podMonitor": ON, "serviceMonitor": ON}}),
+    ("at '/tracing/ratio': maximum: got 2, want 1", {"tracing": {"ratio": 2}}),
+    ("additional properties 'runAsNonRoot' not allowed", {"podSecurityContext": {"runAsNonRoot": False}}),
 ]
 
 

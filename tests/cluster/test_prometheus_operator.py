@@ -10,7 +10,11 @@ from ebbgate_lab import apiserver
 
 from .test_chart import named, rendered
 
-CRDS = {"PodMonitor": "podmonitors", "PrometheusRule": "prometheusrules"}
+CRDS = {
+    "PodMonitor": "podmonitors",
+    "ServiceMonitor": "servicemonitors",
+    "PrometheusRule": "prometheusrules",
+}
 GROUP = "monitoring.coreos.com/v1"
 
 
@@ -25,8 +29,12 @@ def operated(api: apiserver.ApiServer) -> apiserver.ApiServer:
 
 
 def objects() -> dict[str, dict[str, Any]]:
-    found = rendered(monitoring={"podMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}})
-    return {kind: named(found, kind, "ebbgate") for kind in CRDS}
+    """A PodMonitor or a ServiceMonitor: both at once are refused."""
+    wishes = {kind: f"{kind[0].lower()}{kind[1:]}" for kind in CRDS}
+    return {
+        kind: named(rendered(monitoring={wish: {"enabled": True}}), kind, "ebbgate")
+        for kind, wish in wishes.items()
+    }
 
 
 def strictly(api: apiserver.ApiServer, manifest: dict[str, Any]) -> tuple[int, str]:
@@ -43,7 +51,8 @@ def test_the_operator_s_crd_takes_it(operated: apiserver.ApiServer, kind: str) -
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [("PodMonitor", "podMetricsEndpoints"), ("PrometheusRule", "groups")]
+    ("kind", "name"),
+    [("PodMonitor", "podMetricsEndpoints"), ("ServiceMonitor", "endpoints"), ("PrometheusRule", "groups")],
 )
 def test_and_would_refuse_another(operated: apiserver.ApiServer, kind: str, name: str) -> None:
     manifest = objects()[kind]

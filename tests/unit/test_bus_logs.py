@@ -22,10 +22,12 @@ def _root() -> Iterator[None]:
     root.handlers, root.level = handlers, level
 
 
-def said(wish: str, *, terminal: bool = False) -> list[str]:
+def said(wish: str, *, terminal: bool = False, least: str = "") -> list[str]:
     stream = io.StringIO()
     stream.isatty = lambda: terminal  # type: ignore[method-assign]
-    logs.setup(service="programmer", name="n1", stream=stream, environment={logs.FORMAT: wish})
+    logs.setup(
+        service="programmer", name="n1", stream=stream, environment={logs.FORMAT: wish, logs.LEVEL: least}
+    )
     log = logging.getLogger("ebbgate_test")
     log.info("plan.applied", extra={"fields": FIELDS})
     try:
@@ -59,4 +61,15 @@ def test_another_wish_is_refused_and_changes_nothing() -> None:
     refused, *rest = map(json.loads, said("yaml"))
     assert refused["event"] == "setting.refused"
     assert "EBBGATE_LOG_FORMAT is 'yaml'" in refused["reason"]
+    assert len(rest) == 2
+
+
+@pytest.mark.parametrize(("least", "events"), [("info", 2), ("warning", 1), ("error", 1), ("", 2)])
+def test_what_is_below_the_level_is_left_out(least: str, events: int) -> None:
+    assert len(said("json", least=least)) == events
+
+
+def test_another_level_is_refused_and_changes_nothing() -> None:
+    refused, *rest = map(json.loads, said("json", least="debug"))
+    assert refused["reason"] == "EBBGATE_LOG_LEVEL is 'debug', and may be info, warning, error"
     assert len(rest) == 2

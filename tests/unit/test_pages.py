@@ -13,3 +13,7 @@ MADE = pages.pages()
 @pytest.mark.parametrize("name", MADE)
 def test_the_page_is_what_is_said_now(name: str) -> None:
     assert (DOCS / name).read_text() == MADE[name], "make reference"
+
+
+def test_comments_of_the_values_are_the_schema_s_words() -> None:
+    assert pages.VALUES.read_text() == pages.values_file(), "make reference"

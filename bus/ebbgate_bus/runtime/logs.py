@@ -3,7 +3,7 @@
 An event is `noun.past_participle` and its fields come by `extra={"fields": {...}}`, so that a line can be
 searched by event and node without parsing prose. Levels: info for what should happen, warning for what the
 world does to us and we live with, error for what somebody must look at. People get text where they sit at a
-terminal, programs JSON; EBBGATE_LOG_FORMAT decides otherwise.
+terminal, programs JSON; EBBGATE_LOG_FORMAT decides otherwise. EBBGATE_LOG_LEVEL leaves out what is below it.
 """
 
 import json
@@ -16,6 +16,8 @@ from typing import TextIO
 
 AUTO, JSON, TEXT = "auto", "json", "text"
 FORMAT = "EBBGATE_LOG_FORMAT"
+LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+LEVEL = "EBBGATE_LOG_LEVEL"
 
 log = logging.getLogger(__name__)
 
@@ -76,9 +78,15 @@ def setup(
     is_text = wish == TEXT or (wish != JSON and stream.isatty())
     handler = logging.StreamHandler(stream)
     handler.setFormatter(TextLines(service=service) if is_text else JsonLines(service=service, name=name))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    least = environment.get(LEVEL, "") or "info"
+    logging.basicConfig(level=LEVELS.get(least, logging.INFO), handlers=[handler], force=True)
     if wish not in (AUTO, JSON, TEXT):
-        reason = f"{FORMAT} is {wish!r}, and may be {AUTO}, {JSON} or {TEXT}"
-        log.warning("setting.refused", extra={"fields": {"reason": reason}})
+        _refuse(f"{FORMAT} is {wish!r}, and may be {AUTO}, {JSON} or {TEXT}")
+    if least not in LEVELS:
+        _refuse(f"{LEVEL} is {least!r}, and may be {', '.join(LEVELS)}")
     for library in ("nats", "asyncio", "kubernetes", "watchfiles", "pyroute2"):
-        logging.getLogger(library).setLevel(logging.WARNING)
+        logging.getLogger(library).setLevel(max(logging.WARNING, LEVELS.get(least, 0)))
+
+
+def _refuse(reason: str) -> None:
+    log.warning("setting.refused", extra={"fields": {"reason": reason}})

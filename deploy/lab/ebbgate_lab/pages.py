@@ -1,12 +1,15 @@
 """`python -m ebbgate_lab.pages docs`: pages made of what the programs and the chart say themselves: each
-service's `--help`, and the chart's values by their schema. A test holds them against it.
+service's `--help`, and the chart's values by their schema, from which the comments of values.yaml are, too.
+A test holds them against it.
 """
 
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,6 +23,13 @@ COMMANDS = (
     *(("usher", command) for command in ("serve", "credentials", "reload")),
 )
 COLUMNS = "100"
+VALUES = CHART / "values.yaml"
+OPENING = (
+    "# What each value means is in values.schema.json, which Helm checks all values against: `make",
+    "# reference` writes these comments from it. What is said of one service's pods isn't said again of the others'.",
+)
+_KEY = re.compile(r"^( *)([A-Za-z]+):")
+_WIDTH = 110
 
 
 def pages() -> dict[str, str]:
@@ -61,7 +71,7 @@ def _values() -> Iterator[str]:
     yield "| value | default | |"
     yield "|---|---|---|"
     schema = json.loads((CHART / "values.schema.json").read_text())
-    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    values = yaml.safe_load(VALUES.read_text())
     yield from _rows("", schema, values)
     yield ""
 
@@ -77,6 +87,37 @@ def _rows(path: str, schema: Mapping[str, Any], values: Mapping[str, Any]) -> It
             yield f"| `{here}` | `{json.dumps(value)}` | {below['description'].replace('|', chr(92) + '|')} |"
 
 
+def values_file() -> str:
+    """values.yaml as it is, with the schema's words as comments: the same words once only."""
+    return "\n".join(_commented(VALUES.read_text().splitlines())) + "\n"
+
+
+def _commented(lines: list[str]) -> Iterator[str]:
+    yield from OPENING
+    path: list[Mapping[str, Any]] = [json.loads((CHART / "values.schema.json").read_text())]
+    said = set()
+    for line in lines:
+        if not line or line.startswith("#") or line.lstrip().startswith("# "):
+            continue
+        if key := _KEY.match(line):
+            depth = len(key[1]) // 2
+            # Below what has no properties (resources, labels) nothing is described.
+            of = path[depth].get("properties", {}) if depth < len(path) else {}
+            path[depth + 1 :] = [of[key[2]]] if key[2] in of else []
+            if key[2] in of:
+                words = of[key[2]]["description"]
+                yield from [""] * (depth == 0)
+                yield from [] if words in said else textwrap.wrap(words, _WIDTH, **_indented(key[1]))
+                said.add(words)
+        yield line
+
+
+def _indented(space: str) -> dict[str, Any]:
+    prefix = f"{space}# "
+    return {"initial_indent": prefix, "subsequent_indent": prefix, "break_on_hyphens": False}
+
+
 if __name__ == "__main__":
     for name, text in pages().items():
         (pathlib.Path(sys.argv[1]) / name).write_text(text)
+    VALUES.write_text(values_file())

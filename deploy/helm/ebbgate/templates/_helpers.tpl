@@ -79,9 +79,7 @@ valueFrom:
 {{/* What all pods but the programmer's are: the restricted pod security standard. */}}
 {{- define "ebbgate.podSecurityContext" -}}
 runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
+{{- with .Values.podSecurityContext }}{{ toYaml . | nindent 0 }}{{ end }}
 seccompProfile:
   type: RuntimeDefault
 {{- end }}
@@ -112,15 +110,50 @@ imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
+{{/* Over nodes and zones, or as the values say. Context: root, component and values. */}}
 {{- define "ebbgate.spread" -}}
+{{- $own := dict "labelSelector" (dict "matchLabels" (include "ebbgate.selector" . | fromYaml)) }}
+{{- if kindIs "invalid" .values.topologySpreadConstraints }}
 topologySpreadConstraints:
   {{- range (list "kubernetes.io/hostname" "topology.kubernetes.io/zone") }}
   - maxSkew: 1
     topologyKey: {{ . }}
     whenUnsatisfiable: ScheduleAnyway
-    labelSelector:
-      matchLabels: {{- include "ebbgate.selector" $ | nindent 8 }}
+    {{- toYaml $own | nindent 4 }}
   {{- end }}
+{{- else if .values.topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- range .values.topologySpreadConstraints }}
+  - {{- toYaml (hasKey . "labelSelector" | ternary . (merge $own .)) | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* How a service logs. */}}
+{{- define "ebbgate.logging" -}}
+- name: EBBGATE_LOG_FORMAT
+  value: {{ .Values.logging.format }}
+- name: EBBGATE_LOG_LEVEL
+  value: {{ .Values.logging.level }}
+{{- end }}
+
+{{/* Where a service sends its spans, if anywhere. */}}
+{{- define "ebbgate.tracing" -}}
+{{- with .Values.tracing }}
+{{- if .endpoint }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ .endpoint | quote }}
+- name: OTEL_TRACES_SAMPLER
+  value: parentbased_traceidratio
+- name: OTEL_TRACES_SAMPLER_ARG
+  value: {{ .ratio | quote }}
+{{- if .headersSecret }}
+- name: OTEL_EXPORTER_OTLP_HEADERS
+  valueFrom:
+    secretKeyRef: {name: {{ .headersSecret }}, key: headers}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{/* `host`: where it is, if not at the pod's address. */}}
@@ -213,7 +246,9 @@ env:
     value: {{ $values.health.port | quote }}
   - name: EBBGATE_HEALTH_BIND
     value: {{ include "ebbgate.programmer.bind" .root | quote }}
+  {{- include "ebbgate.tracing" .root | nindent 2 }}
   {{- end }}
+  {{- include "ebbgate.logging" .root | nindent 2 }}
   {{- with $values.extraEnv }}{{ toYaml . | nindent 2 }}{{ end }}
 {{- if eq .command "run" }}
 ports:
@@ -237,12 +272,13 @@ volumeMounts:
   - {name: sysctls, mountPath: /host/proc/sys/net}
   {{- if eq .command "run" }}
   {{- include "ebbgate.nats.mounts" .root | nindent 2 }}
+  {{- with $values.extraVolumeMounts }}{{ toYaml . | nindent 2 }}{{ end }}
   {{- end }}
 {{- end }}
 
 {{/* On the node's own network: loopback, unless Prometheus is to come. */}}
 {{- define "ebbgate.programmer.bind" -}}
-{{- .Values.programmer.health.bind | default (ternary "" "127.0.0.1" .Values.monitoring.podMonitor.enabled) -}}
+{{- .Values.programmer.health.bind | default (ternary "" "127.0.0.1" (or .Values.monitoring.podMonitor.enabled .Values.monitoring.serviceMonitor.enabled)) -}}
 {{- end }}
 
 {{/* "true": clients show who they are. Unless told otherwise, to servers of our own. */}}
@@ -308,7 +344,12 @@ backoffLimit: 4
 ttlSecondsAfterFinished: 600
 template:
   metadata:
-    labels: {{- include "ebbgate.selector" .it | nindent 6 }}
+    labels:
+      {{- include "ebbgate.selector" .it | nindent 6 }}
+      {{- with .it.values.podLabels }}{{ toYaml . | nindent 6 }}{{ end }}
+    {{- with .it.values.podAnnotations }}
+    annotations: {{- toYaml . | nindent 6 }}
+    {{- end }}
   spec:
     serviceAccountName: {{ .account }}
     enableServiceLinks: false
@@ -320,6 +361,7 @@ template:
         image: {{ include "ebbgate.image" (dict "root" $root "image" $root.Values.image) }}
         imagePullPolicy: {{ $root.Values.image.pullPolicy }}
         command: [ebbgate-usher, credentials, --namespace, {{ $root.Release.Namespace }}, --names, {{ include "ebbgate.nats.names" $root | quote }}{{ if .rotate }}, --rotate{{ end }}]
+        env: {{- include "ebbgate.logging" $root | nindent 10 }}
         resources: {{- toYaml $root.Values.credentials.resources | nindent 10 }}
         securityContext: {{- include "ebbgate.securityContext" $root | nindent 10 }}
 {{- end }}
