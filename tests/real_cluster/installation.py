@@ -55,6 +55,8 @@ def uninstall(scene: scenes.Scene, person: shell.Shell) -> None:
         lambda: not scene.kubectl.get("-n", NAMESPACE, "pods")["items"],
         lambda: scene.kubectl.call("-n", NAMESPACE, "get", "pods"),
     )
+    # What watchers can't give back, as they have no rights any more.
+    assert scene.kubectl.get("-n", NAMESPACE, "leases")["items"] == []
 
 
 def server_certificate(scene: scenes.Scene) -> bytes:
@@ -69,6 +71,18 @@ def secret(scene: scenes.Scene, name: str) -> dict[str, bytes]:
 def in_programmer(scene: scenes.Scene, *command: str) -> str:
     options = ("-c", "programmer", programmers(scene)[0], "--")
     return scene.kubectl.call("-n", NAMESPACE, "exec", *options, *command)
+
+
+def called(scene: scenes.Scene, component: str, place: str, port: int) -> str:
+    """What such a pod of ours says of a TCP connection to there: nothing, or an error."""
+    selected = f"app.kubernetes.io/component={component}"
+    pods = scene.kubectl.get("-n", NAMESPACE, "pods", "-l", selected)["items"]
+    code = f"import socket; socket.create_connection(({place!r}, {port}), 2)"
+    done = scene.kubectl.run(
+        "-n", NAMESPACE, "exec", pods[0]["metadata"]["name"], "--", "python3", "-c", code
+    )
+    assert bool(done.returncode) == ("Error" in done.stderr), done.stderr
+    return done.stderr
 
 
 def programmers(scene: scenes.Scene) -> list[str]:

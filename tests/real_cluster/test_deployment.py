@@ -9,6 +9,7 @@ person outside of the cluster.
 import io
 import json
 import pathlib
+import re
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from ebbgate_lab import images, lab, processes, sample
+from ebbgate_lab import images, lab, processes, sample, webserver
 from ebbgate_lab.cluster import helm
 from ebbgate_lab.cluster import scene as scenes
 from tests.docs import register, shell
@@ -37,7 +38,10 @@ WORKLOADS = (
     "daemonset/ebbgate-programmer",
 )
 CHART = "ebbgate deploy/helm/ebbgate --namespace ebbgate"
-NODES = "networkPolicies.nodeCIDRs={10.168.60.0/24}"
+NODES = (
+    "networkPolicies.nodeCIDRs={10.168.60.0/24},networkPolicies.egress.enabled=true,"
+    f"networkPolicies.egress.apiServerCIDRs={{{lab.CONTROL}/32}}"
+)
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -199,6 +203,28 @@ def test_who_is_no_part_of_it_is_kept_from_the_bus(scene: scenes.Scene, traffic:
     for port in (4222, 6222, 8222):
         done = asked(f"telnet://{servers[0]['status']['podIP']}:{port}")
         assert "Failed to connect" in done.stderr, done
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "port", "may"),
+    [
+        ("watcher", lab.CONTROL, 6443, True),
+        ("watcher", webserver.ADDRESS, 80, False),
+        ("usher", lab.CONTROL, 6443, True),
+        ("usher", webserver.ADDRESS, 80, False),
+        ("resolver", "ebbgate-nats", 4222, True),
+        ("resolver", lab.CONTROL, 6443, False),
+        ("cli", "ebbgate-nats", 4222, True),
+        ("cli", lab.CONTROL, 6443, False),
+        ("nats", lab.CONTROL, 6443, False),
+    ],
+)
+def test_each_calls_whom_it_needs_and_nobody_else(
+    scene: scenes.Scene, name: str, place: str, port: int, may: bool
+) -> None:
+    """nginx outside is there for everybody else."""
+    refusal = installation.called(scene, name, place, port)
+    assert "Error" not in refusal if may else re.search("TimeoutError|refused", refusal), refusal
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)

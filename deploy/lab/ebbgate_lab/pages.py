@@ -25,8 +25,8 @@ COMMANDS = (
 COLUMNS = "100"
 VALUES = CHART / "values.yaml"
 OPENING = (
-    "# What each value means is in values.schema.json, which Helm checks all values against: `make",
-    "# reference` writes these comments from it. What is said of one service's pods isn't said again of the others'.",
+    "# What each value means is in values.schema.json, by which Helm checks all: `make reference`",
+    "# writes these comments from it. What is said of the pods of one isn't said again of the others'.",
 )
 _KEY = re.compile(r"^( *)([A-Za-z]+):")
 _WIDTH = 110

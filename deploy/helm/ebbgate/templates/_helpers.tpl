@@ -42,6 +42,13 @@ app.kubernetes.io/component: {{ .component }}
   {{- end }}
 {{- end }}
 
+{{/* Ports of the bus, separated by commas; of one whose address is in a Secret the usual. */}}
+{{- define "ebbgate.nats.ports" -}}
+{{- range $i, $url := splitList "," .Values.nats.url -}}
+{{- if $i }},{{ end }}{{ regexFind ":[0-9]+/?$" $url | trimAll ":/" | default "4222" }}
+{{- end -}}
+{{- end }}
+
 {{/* How every service reaches the bus. */}}
 {{- define "ebbgate.nats.env" -}}
 {{- include "ebbgate.nats.url" . }}
@@ -135,6 +142,12 @@ topologySpreadConstraints:
   value: {{ .Values.logging.format }}
 - name: EBBGATE_LOG_LEVEL
   value: {{ .Values.logging.level }}
+{{- end }}
+
+{{/* Of who takes the spans. */}}
+{{- define "ebbgate.tracing.port" -}}
+{{- $url := urlParse .Values.tracing.endpoint -}}
+{{- regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (ternary "443" "80" (eq $url.scheme "https")) -}}
 {{- end }}
 
 {{/* Where a service sends its spans, if anywhere. */}}
@@ -289,6 +302,11 @@ volumeMounts:
 {{/* "true": clients demand TLS. Unless told otherwise, of servers of our own, and where there is a CA. */}}
 {{- define "ebbgate.tls" -}}
 {{- if kindIs "invalid" .Values.nats.tls.enabled }}{{ or (eq (include "ebbgate.nats.own" .) "true") (ne .Values.nats.tls.caSecret "") }}{{ else }}{{ .Values.nats.tls.enabled }}{{ end -}}
+{{- end }}
+
+{{/* "true": keys and certificates are made here. */}}
+{{- define "ebbgate.credentials.made" -}}
+{{- or (eq (include "ebbgate.auth" .) "true") (and (eq (include "ebbgate.tls" .) "true") (eq (include "ebbgate.nats.own" .) "true")) -}}
 {{- end }}
 
 {{- define "ebbgate.caSecret" -}}
