@@ -7,8 +7,9 @@ KEEP ?=
 ROUNDS ?= 3
 HUNTS ?= 3
 HUNT_S ?= 600
+OLDER ?= 53598bb
 
-.PHONY: help setup demo down cluster cluster-down test check lint unit soak soak-kernel soak-images
+.PHONY: help setup demo down cluster cluster-down test check lint unit soak soak-kernel soak-images soak-versions
 .PHONY: bench bench-resolver bench-watcher bench-datapath bpf lock reference picture clean
 
 help: ## this list
@@ -45,7 +46,7 @@ lint: setup
 unit: setup
 	$(BIN)/pytest -q -n auto tests/unit tests/properties tests/scenarios
 
-soak: setup components build/nats-too-old build/nats-oldest ## properties on new examples (ROUNDS=3), leader kills, the bus on three servers and on the oldest NATS, leak hunts (HUNTS=3, HUNT_S=600), images
+soak: setup components build/nats-too-old build/nats-oldest ## properties on new examples (ROUNDS=3), leader kills, the bus on three servers and on the oldest NATS, leak hunts (HUNTS=3, HUNT_S=600), images, versions
 	@for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; \
 	  EBBGATE_EXAMPLES=soak $(BIN)/pytest -q -n auto --timeout 3600 tests/properties || exit 1; done
 	EBBGATE_EXAMPLES=soak $(BIN)/pytest tests/bus/test_fences.py tests/cluster/test_two_watchers.py tests/cluster/test_watcher_faults.py
@@ -55,6 +56,7 @@ soak: setup components build/nats-too-old build/nats-oldest ## properties on new
 	tests/older_kernel/run
 	tests/older_kernel/run bullseye
 	$(MAKE) soak-images
+	$(MAKE) soak-versions
 
 soak-kernel: setup ## a few kernel tests under Debian's older kernels, 6.1 and 5.10, emulated: 10 to 30 minutes
 	tests/older_kernel/run
@@ -64,6 +66,10 @@ soak-images: setup components ## the Containerfile's images, built by buildah, b
 	deploy/install-packages buildah mmdebstrap
 	$(BIN)/python -m ebbgate_lab.containerfile build/containerfile
 	EBBGATE_IMAGES=build/containerfile $(BIN)/pytest tests/real_cluster/test_deployment.py
+
+soak-versions: setup components ## an upgrade on a real cluster from the commit OLDER, its parts mixed on the way: 3 minutes
+	$(BIN)/python -m ebbgate_lab.older $(OLDER) build/older
+	$(BIN)/pytest tests/real_cluster/mixed_versions.py
 
 bench: setup ## figures: latency, cold start, memory, throughput; written to build/bench
 	$(BIN)/python -m bench

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 ROOT = pathlib.Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
 PROGRAM = re.compile(
-    r"(\.venv/bin/)?(ebbgate|ebbgate-(programmer|usher)|helm|kind|kubectl|make|nats|podman|promtool|python) "
+    r"(\.venv/bin/)?(ebbgate|ebbgate-(programmer|usher)|helm|kind|kubectl|make|nats|podman|promtool|python"
+    r"|cilium|cilium-dbg|ctr|docker|hubble|ip|nft|openssl|tcpdump) "
 )
 SHELL = ("sh", "bash", "shell", "console")
 SYNOPSIS = "[OPTIONS]"

@@ -164,6 +164,7 @@ LOOKED: dict[str, Said] = {
     "kubectl describe cegp egress-sample": said(_PROGRAMMED),
     "kubectl wait cegp/egress-sample --for=condition=Programmed": said(_MET),
     "kubectl get nodes -l …": said("^node2 +Ready "),
+    "kubectl get endpointslices kubernetes": said(r"^kubernetes +IPv4 +6443 +10\.168\.60\.10 "),
     "kubectl -n ebbgate get pods -o wide": said("^ebbgate-programmer-.* Running .* node1 "),
     "kubectl -n ebbgate get pods -l app.kubernetes.io/component=nats": said("^ebbgate-nats-0 .* Running "),
     "kubectl -n ebbgate get pods -l app.kubernetes.io/component=resolver": said(
@@ -243,6 +244,16 @@ BY_CI = ("make test", "make check", "make setup")
 """`.ci/run` is the first of them, and that is made of the others."""
 
 NOT_RUN: dict[str, tuple[str, ...]] = {
+    "others' own, on a node: what they show or do to us is what tests/kernel does by the same programs": (
+        "ip address",
+        "ip rule",
+        "nft -f -",
+        "nft flush ruleset",
+    ),
+    "looks at a node's packets, which people read": (
+        "tcpdump -ni ebbgate0",
+        "tcpdump -ni eth0 udp port 19021",
+    ),
     "a word of a sentence: whole commands of the kind are run": (
         "ebbgate test",
         "helm install",
@@ -263,6 +274,16 @@ NOT_RUN: dict[str, tuple[str, ...]] = {
         "for image in ebbgate programmer; do kind load image-archive build/images/$image.tar; done",
         "kind load image-archive",
         "helm upgrade cilium … --set egressGateway.enabled=false",
+        "cilium status",
+        "cilium sysdump",
+        "cilium-dbg bpf egress list",
+        "ctr -n k8s.io images import",
+        "docker load",
+        "hubble observe --verdict DROPPED",
+    ),
+    "needs an older version: tests/real_cluster/mixed_versions.py has one, and goes back to it": (
+        "helm rollback",
+        "helm rollback ebbgate --namespace ebbgate --wait",
     ),
     "the chart's pods and its job are these commands: tests/real_cluster/test_deployment.py installs it": (
         "ebbgate-usher serve --issuer FILE",
@@ -301,6 +322,7 @@ NOT_RUN: dict[str, tuple[str, ...]] = {
         "make soak",
         "make soak-images",
         "make soak-kernel",
+        "make soak-versions",
         "python -m ebbgate_lab.hunt --seed N --seconds S",
     ),
 }
