@@ -211,7 +211,6 @@ def test_who_is_no_part_of_it_is_kept_from_the_bus(scene: scenes.Scene, traffic:
         ("watcher", lab.CONTROL, 6443, True),
         ("watcher", webserver.ADDRESS, 80, False),
         ("usher", lab.CONTROL, 6443, True),
-        ("usher", webserver.ADDRESS, 80, False),
         ("resolver", "ebbgate-nats", 4222, True),
         ("resolver", lab.CONTROL, 6443, False),
         ("cli", "ebbgate-nats", 4222, True),
@@ -279,10 +278,13 @@ def test_a_second_one_is_refused(scene: scenes.Scene) -> None:
     assert scene.kubectl.run("-n", "other", "get", "deployments,daemonsets", "-o", "name").stdout == ""
 
 
-def test_a_bus_of_another_size_is_refused(scene: scenes.Scene) -> None:
-    done = scene.helm.run("upgrade", *INSTALL, "--reuse-values", "--set", "nats.replicas=3")
+@pytest.mark.parametrize(
+    ("name", "was", "wanted"), [("replicas", "1", "3"), ("auth.enabled", "true", "false")]
+)
+def test_a_bus_of_another_kind_is_refused(scene: scenes.Scene, name: str, was: str, wanted: str) -> None:
+    done = scene.helm.run("upgrade", *INSTALL, "--reuse-values", "--set", f"nats.{name}={wanted}")
     assert done.returncode
-    assert "nats.replicas is 1 in this release, and can't become 3" in done.stderr
+    assert f"nats.{name} is {was} in this release, and can't become {wanted}" in done.stderr
 
 
 def test_uninstalled_policies_stay_and_nodes_go_on(
