@@ -10,6 +10,7 @@ import pathlib
 import signal
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -122,6 +123,15 @@ async def test_who_shows_nothing_is_refused(made: Made) -> None:
     await made.make()
     made.start()
     assert "Authorization Violation" in await refusal(access.Access(url=made.url, ca=made.ca))
+
+
+async def test_a_server_that_gets_no_answer_about_us_is_called_silent(made: Made) -> None:
+    """It asks an usher, and there is none. That we hang up then is no failure of TLS."""
+    await made.make(callout=True)
+    made.start()
+    command = [sys.executable, "-m", "ebbgate_cli", "nodes", "--nats", made.url, "--nats-ca", str(made.ca)]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+    assert "(the server didn't answer in time)" in " ".join(done.stderr.split())
 
 
 async def test_who_shows_an_unknown_key_is_refused(made: Made, tmp_path: pathlib.Path) -> None:

@@ -30,6 +30,10 @@ REFUSED_S = 1.0
 """Who was refused asks less often: a fleet with wrong credentials mustn't keep servers from their work."""
 PENDING_BYTES = 64 * 1024 * 1024
 """What is published while disconnected waits here; the publisher's window stays far below."""
+_HUNG_UP = "APPLICATION_DATA_AFTER_CLOSE_NOTIFY"
+"""OpenSSL's word for what still comes in after we hung up, on a server that didn't answer in time: no reason
+of its own, and said after the reason.
+"""
 TROUBLES = 64
 """Different ones that are remembered, so that each is said once."""
 
@@ -179,10 +183,12 @@ def _callbacks(bus: Bus, heed: Callable[[str], None]) -> dict[str, Any]:
     async def failed(error: Exception) -> None:
         if isinstance(error, nats.errors.SlowConsumerError):
             bus.interrupted()
-        reason = access.explain(error)
-        heed(reason)
         if not bus.is_connected:
             bus.abandon()
+        if getattr(error, "reason", "") == _HUNG_UP:
+            return
+        reason = access.explain(error)
+        heed(reason)
         if reason not in troubles and len(troubles) < TROUBLES and not bus.is_closed:
             troubles.add(reason)
             log.warning("bus.failed", extra={"fields": {"url": bus.reach.shown, "reason": reason}})
