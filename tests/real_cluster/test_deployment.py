@@ -183,7 +183,7 @@ def test_nobody_is_let_onto_the_bus_without_saying_who_he_is(scene: scenes.Scene
     scene.kubectl.call(*options, "ebbgate nodes")
     done = scene.kubectl.run(*options, "EBBGATE_NATS_TOKEN= ebbgate nodes")
     assert done.returncode
-    assert "doesn't accept our credentials" in done.stderr
+    assert "doesn't accept our credentials" in done.stderr, done.stderr
     done = scene.kubectl.run(*options, "EBBGATE_NATS_CA= ebbgate nodes")
     assert done.returncode
 
