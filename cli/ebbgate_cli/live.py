@@ -70,7 +70,7 @@ async def read(bus: connection.Bus, stream: Stream, *filters: str) -> list[Store
         async with asyncio.timeout(READ_TIMEOUT_S):
             return await follower.read(bus, stream, filters)
     except TimeoutError as error:
-        raise Unreachable(_unreadable(stream)) from error
+        raise Unreachable(unreadable(stream)) from error
 
 
 async def follow(bus: connection.Bus, subject: str) -> AsyncIterator[Stored]:
@@ -95,7 +95,7 @@ async def replay(bus: connection.Bus, stream: Stream, since_s: float) -> AsyncIt
             f"{subjects.LIVE}.>", stream=stream.name, ordered_consumer=True, config=config
         )
     except nats.errors.Error as error:
-        raise Unreachable(_unreadable(stream)) from error
+        raise Unreachable(unreadable(stream)) from error
     async for message in subscription.messages:
         yield stored(message)
 
@@ -124,10 +124,10 @@ async def follow_stored(
         async for batch in batches:
             yield batch.messages
     except TimeoutError as error:
-        raise Unreachable(_unreadable(stream)) from error
+        raise Unreachable(unreadable(stream)) from error
     finally:
         await batches.aclose()
 
 
-def _unreadable(stream: Stream) -> str:
+def unreadable(stream: Stream) -> str:
     return f"NATS answers, but its stream {stream.name} can't be read: has a resolver or a watcher run yet?"

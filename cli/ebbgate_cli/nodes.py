@@ -10,6 +10,7 @@ from ebbgate_bus.contracts.message import Message
 from ebbgate_resolver.core import inventory
 from ebbgate_resolver.core.rules import gateways
 
+CURRENT, BEHIND, NO_PROGRAMMER = "Current", "Behind", "NoProgrammer"
 HEADER = ("NODE", "ADDRESS", "STATE", "ENDPOINTS", "EGRESS IPS", "REVISION", "PROBLEMS")
 
 
@@ -107,7 +108,7 @@ def _state(
     return NodeState(
         node=node.name,
         address=next(iter(node.internal_ips), ""),
-        state="NoProgrammer" if applied is None else "Current" if current else "Behind",
+        state=NO_PROGRAMMER if applied is None else CURRENT if current else BEHIND,
         endpoints=endpoints,
         egress_ips=tuple(sorted(set(reported.slots.values()))),
         revision=reached,

@@ -7,17 +7,22 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from ebbgate_bus.contracts import reports, standing, streams
-from ebbgate_cli import lines, nodes, policies
+from ebbgate_cli import lags, lines, nodes, policies
 
+STAYS_S = 10.0
+"""Who is behind for less than that may well be at it."""
 NAMED_MAX = 3
 """Of a kind of trouble so many are told one by one, the others are counted."""
 SERVICES = ("watcher", "resolver")
 
 
 class Stream(msgspec.Struct, frozen=True):
+    """`last`: sequence of the last message."""
+
     name: str
     messages: int
     bytes: int
+    last: int = 0
 
 
 class Server(msgspec.Struct, frozen=True):
@@ -30,12 +35,13 @@ class Server(msgspec.Struct, frozen=True):
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """`beats`: of the last seconds. `verdicts`: of every policy that is known."""
+    """`beats`: of the last seconds. `verdicts`: of every policy that is known. `behind`: who is."""
 
     server: Server
     beats: tuple[reports.Beat, ...]
     nodes: tuple[nodes.NodeState, ...]
     verdicts: tuple[reports.Verdict, ...]
+    behind: tuple[lags.Lag, ...] = ()
 
 
 class Trouble(msgspec.Struct, frozen=True):
@@ -52,6 +58,7 @@ class Overview(msgspec.Struct, frozen=True):
     parts: tuple[Part, ...]
     troubles: tuple[Trouble, ...]
     versions: tuple[str, ...]
+    behind: tuple[lags.Lag, ...]
 
 
 def of(seen: Seen) -> Overview:
@@ -59,6 +66,7 @@ def of(seen: Seen) -> Overview:
         parts=tuple(_parts(seen)),
         troubles=tuple(_troubles(seen)),
         versions=_versions(seen),
+        behind=seen.behind,
     )
 
 
@@ -71,6 +79,7 @@ def _parts(seen: Seen) -> Iterator[Part]:
     current = sum(state.state == "Current" for state in seen.nodes)
     told = f"{len(_alive(seen, 'programmer'))} alive on {len(seen.nodes)} nodes; {current} up to date"
     yield Part("programmer", told)
+    yield Part("lag", lines.few(list(map(_lag, seen.behind)), NAMED_MAX) or "nobody is behind")
     ready = sum(standing.hindrance(verdict) is None for verdict in seen.verdicts)
     pods = sum(verdict.pods for verdict in seen.verdicts)
     yield Part("policies", f"{ready} of {len(seen.verdicts)} ready; pods: {pods:,}")
@@ -93,6 +102,9 @@ def _troubles(seen: Seen) -> Iterator[Trouble]:
     if len(versions := _versions(seen)) > 1:
         text = f"several versions are running: {', '.join(versions)}"
         yield Trouble(text, "an upgrade goes on, or got stuck")
+    for lag in seen.behind:
+        if lag.of in _LATE and lag.for_s >= STAYS_S:
+            yield Trouble(_lag(lag), _LATE[lag.of])
     yield from _some(_of_nodes(seen), "nodes", "ebbgate nodes")
     yield from _some(_of_policies(seen.verdicts), "policies", "ebbgate policies")
 
@@ -103,17 +115,29 @@ _WITHOUT = {
 }
 
 
+_LATE = {
+    "FACT": "look at its log and its CPU limit; until it gets on nothing is decided anew",
+    "STATUS": "look at its log: what is late there are reports of nodes, or statuses in Kubernetes",
+}
+"""Of services; a node's lag is the node's trouble."""
+
+
+def _lag(lag: lags.Lag) -> str:
+    unit = "revisions" if lag.of == streams.PLAN.name else f"messages of {lag.of}"
+    return f"{lag.who}: {lag.count:,} {unit} behind for {lag.for_s:,.0f} s"
+
+
 def _of_nodes(seen: Seen) -> list[Trouble]:
     alive, found = set(_alive(seen, "programmer")), []
+    late = {lag.who: lag for lag in seen.behind if lag.of == streams.PLAN.name and lag.for_s >= STAYS_S}
     for state in seen.nodes:
-        if state.state == "NoProgrammer":
+        if state.state == nodes.NO_PROGRAMMER:
             found.append(Trouble(f"{state.node}: no programmer has ever reported", "does its pod run there?"))
         elif state.node not in alive:
             found.append(Trouble(f"{state.node}: its programmer is silent", "look at its pod and its log"))
-        elif state.state == "Behind":
-            found.append(
-                Trouble(f"{state.node}: a revision isn't applied yet", "look at its log if it stays")
-            )
+        elif state.node in late:
+            to_do = "look at its programmer's log; its kernel goes on with the plan before"
+            found.append(Trouble(_lag(late[state.node]), to_do))
         found += [
             Trouble(f"{state.node}: {problem}", "run ebbgate-programmer doctor on it")
             for problem in state.problems

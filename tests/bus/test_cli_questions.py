@@ -16,8 +16,9 @@ from typer.testing import CliRunner, Result
 from ebbgate_bus.contracts import codec, facts, reports, rows, streams, subjects
 from ebbgate_bus.contracts.envelope import Outgoing
 from ebbgate_bus.contracts.message import Message
-from ebbgate_bus.runtime import connection, publisher
+from ebbgate_bus.runtime import connection, publisher, service
 from ebbgate_cli import __main__ as cli
+from ebbgate_cli import recordings
 from ebbgate_lab import observer, processes
 
 NAT = facts.Interface(
@@ -80,6 +81,7 @@ async def test_questions_are_answered_from_the_bus(
     try:
         await _settled(watching, send)
         await _check_answers(server, tmp_path)
+        await _check_lag(server, bus)
     finally:
         resolver.stop()
         watching.stop()
@@ -131,6 +133,27 @@ async def _check_answers(server: Any, folder: pathlib.Path) -> None:
     assert (await _ask(server, "simulate", "--delete", "policy/bad")).stdout.splitlines()[0] == (
         "No pod changes its egress."
     )
+
+
+async def _check_lag(server: Any, bus: connection.Bus) -> None:
+    """The resolver's beats say that it keeps up; another's, that it stopped at its second fact. What node2
+    said of itself names no revision.
+    """
+    heard = await bus.subscribe(f"{subjects.ROOT}.beat.resolver.>")
+    beat = json.loads((await heard.next_msg(timeout=10)).data)
+    facts_ = await recordings.read(bus, streams.FACT, streams.FACT.subjects)
+    assert beat["read"][f"{subjects.ROOT}.fact.>"] == facts_[-1].sequence
+    slow = service.keep_beating(
+        bus, service="resolver", name="slow", read=lambda: {f"{subjects.ROOT}.fact.>": facts_[1].sequence}
+    )
+    beating = asyncio.create_task(slow)
+    told = json.loads((await _ask(server, "status", "-o", "json")).stdout)
+    beating.cancel()
+    late = {(each["who"], each["of"]): each for each in told["behind"]}
+    assert late.keys() == {("resolver slow", "FACT"), ("node2", "PLAN")}
+    assert late["resolver slow", "FACT"]["count"] == len(facts_) - 2
+    assert late["node2", "PLAN"]["count"] >= 1
+    assert all(each["for_s"] > 0 for each in late.values())
 
 
 def _check_report(archive: pathlib.Path) -> None:

@@ -4,8 +4,10 @@ import msgspec
 import pytest
 
 from ebbgate_bus.contracts import codec, facts, reports, rows, subjects
+from ebbgate_bus.contracts.envelope import Stored
 from ebbgate_bus.contracts.reports import Beat, Condition, Truth, Verdict
-from ebbgate_cli import overview
+from ebbgate_cli import lags, nodes, overview
+from ebbgate_cli.live import STORED_AT
 
 READY = tuple(
     Condition(type=type_, status=Truth.TRUE, reason="Ready")
@@ -45,6 +47,7 @@ def test_where_all_is_well_nothing_is_to_do() -> None:
         "watcher": "2 alive: w1, w2",
         "resolver": "1 alive: r",
         "programmer": "1 alive on 1 nodes; 1 up to date",
+        "lag": "nobody is behind",
         "policies": "1 of 1 ready; pods: 2",
         "egress IPs": "192.0.2.1",
     }
@@ -74,11 +77,48 @@ def test_what_is_wrong_with_a_node_is_told() -> None:
     for changed, beats, expected in (
         ({"state": "NoProgrammer"}, ALL, ["n1: no programmer has ever reported"]),
         ({}, ALL[:3], ["n1: its programmer is silent"]),
-        ({"state": "Behind"}, ALL, ["n1: a revision isn't applied yet"]),
         ({"problems": ("map full",)}, ALL, ["n1: map full"]),
     ):
         other = msgspec.structs.replace(state, **changed)
         assert told(seen(beats, nodes=(other,))) == expected
+
+
+def lag(who: str, of: str, for_s: float) -> lags.Lag:
+    return lags.Lag(who=who, of=of, count=1234, for_s=for_s)
+
+
+@pytest.mark.parametrize(
+    ("late", "said"),
+    [
+        (lag("resolver r", "FACT", 12), "resolver r: 1,234 messages of FACT behind for 12 s"),
+        (lag("watcher w1", "STATUS", 12), "watcher w1: 1,234 messages of STATUS behind for 12 s"),
+        (lag("n1", "PLAN", 12), "n1: 1,234 revisions behind for 12 s"),
+    ],
+)
+def test_who_is_behind_is_told_and_is_a_trouble_if_it_stays(late: lags.Lag, said: str) -> None:
+    for for_s, expected in ((late.for_s, [said]), (overview.STAYS_S - 0.1, [])):
+        found = overview.of(seen(behind=(msgspec.structs.replace(late, for_s=for_s),)))
+        assert [trouble.what for trouble in found.troubles] == expected
+        assert said.partition(" for ")[0] in {part.name: part.says for part in found.parts}["lag"]
+        assert found.behind[0].for_s == for_s
+
+
+def test_a_node_is_behind_since_the_first_commit_that_it_lacks() -> None:
+    (state,) = seen().nodes
+    late = msgspec.structs.replace(state, state=nodes.BEHIND, revision=(3, 7), wanted=(9, 7))
+
+    def commit(scope: str, revision: int, second: int) -> Stored:
+        said = rows.Commit(epoch=1, revision=revision, count=0, digest="0")
+        stamp = {STORED_AT: f"1970-01-01T00:00:{second}.500000123Z"}
+        return Stored(subjects.commit(scope), codec.encode(said), 1, stamp)
+
+    own, other = subjects.node_scope("n1"), subjects.node_scope("n2")
+    said = [
+        *(commit(subjects.ALL_SCOPE, revision, 10 + revision) for revision in (2, 3, 5, 9)),
+        *(commit(own, 7, 11), commit(other, 8, 12), Stored(subjects.commit(own), b"{", 1, {})),
+    ]
+    assert lags.lag(late, said, 100.0) == lags.Lag(who="n1", of="PLAN", count=6, for_s=84.5)
+    assert lags.lag(late, said[:2], 100.0).for_s == 0.0
 
 
 def test_policies_that_are_not_ready_are_told_and_many_are_counted() -> None:

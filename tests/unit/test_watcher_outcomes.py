@@ -207,6 +207,29 @@ def test_what_changes_at_once_is_written_once_and_numbers_less_often(
     assert 2 <= len(server.writes) - 1 <= 4
 
 
+def test_it_is_told_up_to_which_verdict_all_is_written(watcher: Watcher, server: Server) -> None:
+    def judge(name: str, sequence: int) -> None:
+        verdict = msgspec.structs.replace(stored(name), sequence=sequence)
+        watcher.hear(inputs.Reported("verdict", False, (verdict,)))
+
+    server.apply("q")
+    watcher.see("q")
+    assert watcher.outcomes.drawn == 0
+    judge("p", 7)
+    judge("q", 9)
+    assert watcher.outcomes.drawn == 6
+    server.refusals = [(503, "away")] * 2  # of the first Event, and of the first status
+    watcher.work(0.2)
+    assert watcher.outcomes.drawn == 6
+    watcher.work()
+    assert (sorted(server.writes), watcher.outcomes.drawn) == (["p", "q"], 9)
+    gone = Stored(subjects.verdict("q"), b"", 12)
+    watcher.hear(inputs.Reported("verdict", False, (gone,)))
+    assert watcher.outcomes.drawn == 12
+    watcher.hear(inputs.Reported("verdict", True, ()))
+    assert watcher.outcomes.drawn == 0
+
+
 @pytest.mark.parametrize("fields", [{"uid": "u0"}, {"generation": 0}, {"generation": 2}])
 def test_a_verdict_on_anything_else_is_not_written(
     watcher: Watcher, server: Server, fields: dict[str, Any]

@@ -283,6 +283,8 @@ ENTRIES = (
         "each service",
         "a process lives",
         subjects.beat("resolver", "host-a"),
-        reports.Beat(service="resolver", name="host-a", version="0.1.0"),
+        reports.Beat(
+            service="resolver", name="host-a", version="0.1.0", read={f"{subjects.ROOT}.fact.>": 1204}
+        ),
     ),
 )

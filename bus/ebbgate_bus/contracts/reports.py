@@ -144,8 +144,11 @@ class Dropped(Message, frozen=True):
 
 
 class Beat(Message, frozen=True):
-    """Liveness of one process of a service. `version`: Ebbgate's."""
+    """Liveness of one process of a service. `version`: Ebbgate's. `read`: what it follows on the bus, as
+    subject with wildcards → the last sequence there from which it has drawn all that follows.
+    """
 
     service: str
     name: str
     version: str = ""
+    read: dict[str, int] = {}

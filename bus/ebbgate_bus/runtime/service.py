@@ -67,11 +67,15 @@ async def _end(task: asyncio.Future[None]) -> None:
             each.cancel()
 
 
-async def keep_beating(bus: connection.Bus, *, service: str, name: str) -> None:
-    """Publish a Beat each second, for ever. A beat that can't be sent is not made up for."""
-    beat = reports.Beat(service=service, name=name, version=VERSION)
-    subject, payload = subjects.beat(service, name), codec.encode(beat)
+async def keep_beating(
+    bus: connection.Bus, *, service: str, name: str, read: Callable[[], dict[str, int]] = dict
+) -> None:
+    """Publish a Beat each second, for ever, with what `read` says then. A beat that can't be sent is not made
+    up for.
+    """
+    subject = subjects.beat(service, name)
     while True:
         if bus.is_connected:
-            await bus.publish(subject, payload)
+            beat = reports.Beat(service=service, name=name, version=VERSION, read=read())
+            await bus.publish(subject, codec.encode(beat))
         await asyncio.sleep(BEAT_INTERVAL_S)

@@ -9,7 +9,7 @@ from rich import text
 
 from ebbgate_bus.contracts import codec, reports, streams, subjects
 from ebbgate_bus.runtime import access, connection, jetstream, service
-from ebbgate_cli import live, output, overview
+from ebbgate_cli import lags, live, output, overview, recordings
 from ebbgate_cli.commands import options
 
 LISTEN_S = 2.5 * service.BEAT_INTERVAL_S
@@ -18,10 +18,10 @@ LISTEN_S = 2.5 * service.BEAT_INTERVAL_S
 
 @options.asking
 def command(*, form: options.OutputForm = output.Form.TABLE, reach: access.Access) -> None:
-    """Show at a glance whether Ebbgate works: bus, watcher, resolver, programmers, policies; what is wrong,
-    and what to do about it.
+    """Show at a glance whether Ebbgate works: bus, watcher, resolver, programmers, policies; who is behind;
+    what is wrong, and what to do about it.
 
-    Takes some seconds, as it listens for who is alive.
+    Takes some seconds, as it listens for who is alive. Who is behind for ten seconds is something wrong.
 
     Exit code 1 if something is wrong, 2 if the bus can't be reached.
     """
@@ -53,31 +53,33 @@ def _show(found: overview.Overview) -> None:
 
 
 async def look(bus: connection.Bus) -> overview.Seen:
+    """What is there first, then who lives, then what they report: what lacks there has had its time."""
+    server, root = await _server(bus), subjects.ROOT
+    if server.missing:
+        return overview.Seen(server, await _listen(bus), (), ())
+    objects = await live.read(bus, streams.FACT, f"{root}.fact.node.>", f"{root}.fact.policy.>")
+    commits = await recordings.read(bus, streams.PLAN, lags.COMMITS)
+    beats = await _listen(bus)
+    reported = await live.read(bus, streams.STATUS, f"{root}.status.>", f"{root}.verdict.>")
+    states, verdicts = overview.known(
+        {message.subject: message.payload for message in (*objects, *commits, *reported) if message.payload}
+    )
+    services = [beat for beat in beats if beat.service in overview.SERVICES]
+    stored = {stream.name: stream.last for stream in server.streams}
+    behind = await lags.of_services(bus, services, stored) + await lags.of_nodes(bus, states, commits)
+    return overview.Seen(server, beats, states, verdicts, tuple(behind))
+
+
+async def _listen(bus: connection.Bus) -> tuple[reports.Beat, ...]:
+    """The last of each."""
     beats: dict[str, reports.Beat] = {}
-    listening = asyncio.ensure_future(_listen(bus, beats))
-    server = await _server(bus)
-    payloads: dict[str, bytes] = {}
-    if not server.missing:
-        root = subjects.ROOT
-        for stream, *filters in (
-            (streams.FACT, f"{root}.fact.node.>", f"{root}.fact.policy.>"),
-            (streams.PLAN, f"{root}.plan.all.commit", f"{root}.plan.node.*.commit"),
-            (streams.STATUS, f"{root}.status.>", f"{root}.verdict.>"),
-        ):
-            read = await live.read(bus, stream, *filters)
-            payloads |= {message.subject: message.payload for message in read if message.payload}
-    await listening
-    states, verdicts = overview.known(payloads)
-    return overview.Seen(server, tuple(beats[name] for name in sorted(beats)), states, verdicts)
-
-
-async def _listen(bus: connection.Bus, beats: dict[str, reports.Beat]) -> None:
     subscription = await bus.subscribe(f"{subjects.ROOT}.beat.>")
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LISTEN_S):
             async for message in subscription.messages:
                 with contextlib.suppress(codec.Undecodable):
                     beats[message.subject] = codec.decode_as(reports.Beat, message.subject, message.data)
+    return tuple(beats[name] for name in sorted(beats))
 
 
 async def _server(bus: connection.Bus) -> overview.Server:
@@ -89,7 +91,7 @@ async def _server(bus: connection.Bus) -> overview.Server:
             missing.append(stream.name)
         else:
             state = answer["state"]
-            held.append(overview.Stream(stream.name, state["messages"], state["bytes"]))
+            held.append(overview.Stream(stream.name, state["messages"], state["bytes"], state["last_seq"]))
     version = bus.connected_server_version
     text_ = f"{version.major}.{version.minor}.{version.patch}"
     return overview.Server(bus.reach.shown, text_, tuple(held), tuple(missing))

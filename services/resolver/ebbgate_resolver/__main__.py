@@ -44,6 +44,11 @@ STAND_BY_S = 3.0
 UNKNOWN = -1
 """In place of the sequence of `plan.writer`: claim and read PLAN before anything is written."""
 
+FOLLOWED = {
+    "facts": [f"{subjects.ROOT}.fact.>", f"{subjects.ROOT}.synced.>"],
+    "reports": [f"{subjects.ROOT}.status.>", f"{subjects.ROOT}.verdict.>"],
+}
+
 log = logging.getLogger("ebbgate_resolver")
 
 
@@ -66,6 +71,8 @@ class Shell:
         self._kept = False
         self._sequence = UNKNOWN
         self._folding: tuple[int, int] | None = None
+        self._folded: dict[str, int] = {}
+        self._drawn: dict[str, int] = {}
         self._verdicts = publisher.Publisher(bus)
 
     async def run(self) -> None:
@@ -73,15 +80,14 @@ class Shell:
         await self._verdicts.start()
         await self._subscribe_beats()
         async with asyncio.TaskGroup() as group:
-            facts_ = follower.Follower(
-                self._bus, streams.FACT, [f"{subjects.ROOT}.fact.>", f"{subjects.ROOT}.synced.>"]
+            for source, stream in (("facts", streams.FACT), ("reports", streams.STATUS)):
+                following = follower.Follower(self._bus, stream, FOLLOWED[source])
+                group.create_task(self._enqueue(source, following.batches()))
+            group.create_task(
+                service.keep_beating(
+                    self._bus, service="resolver", name=self._beat_name, read=lambda: self._drawn
+                )
             )
-            reports = follower.Follower(
-                self._bus, streams.STATUS, [f"{subjects.ROOT}.{kind}.>" for kind in ("status", "verdict")]
-            )
-            group.create_task(self._enqueue("facts", facts_.batches()))
-            group.create_task(self._enqueue("reports", reports.batches()))
-            group.create_task(service.keep_beating(self._bus, service="resolver", name=self._beat_name))
             self._bus.on_interruption(self._interrupted)
             await self._work()
 
@@ -119,6 +125,8 @@ class Shell:
             if {"facts", "reports"} <= self._read and await self._is_writer():
                 await self._step()
                 self._keep_memory()
+            if self._standing_by or self._sequence != UNKNOWN:
+                self._drawn = dict(self._folded)
             self._tell()
 
     def _tell(self) -> None:
@@ -180,6 +188,9 @@ class Shell:
         began_ns = time.time_ns()
         for source, batch in queue:
             self._counts.folded[source] += len(batch.messages)
+            if batch.messages or batch.replaced:
+                last = max((message.sequence for message in batch.messages), default=0)
+                self._folded |= dict.fromkeys(FOLLOWED.get(source, ()), last)
             if batch.replaced:
                 self._read.add(source)
                 self._timely = False

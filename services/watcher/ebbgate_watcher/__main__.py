@@ -183,10 +183,20 @@ async def main(chosen: settings.Settings) -> None:
                 if outcome:
                     work.create_task(bus.follow_verdicts(nats, outcome.hear))
                     work.create_task(outcome.run(inbox.note))
-                work.create_task(service.keep_beating(nats, service="watcher", name=chosen.name))
+                work.create_task(
+                    service.keep_beating(
+                        nats, service="watcher", name=chosen.name, read=functools.partial(_drawn, outcome)
+                    )
+                )
         finally:
             await lead.release()  # only now: nothing is published any more
             await nats.close()
+
+
+def _drawn(outcome: "outcomes.Outcomes | None") -> dict[str, int]:
+    """Of what it follows that which somebody waits for: verdicts, to be written into statuses."""
+    drawn = outcome.drawn if outcome else None
+    return {} if drawn is None else {bus.VERDICTS: drawn}
 
 
 def _both(outcome: "outcomes.Outcomes | None", inbox: _Inbox) -> sources.Deliver:

@@ -72,6 +72,8 @@ class Outcomes:
     def __init__(self, instance: str) -> None:
         self._policies: dict[str, held.Policy] = {}
         self._verdicts: dict[str, reports.Verdict] = {}
+        self._sequences: dict[str, int] = {}
+        self._heard_to = 0
         self._due: dict[str, float] = {}
         self._unwritten: dict[str, None] = {}
         self._recorder = recorder.Recorder(instance)
@@ -106,6 +108,12 @@ class Outcomes:
     def begin(self, now: float) -> None:
         """This watcher writes now: everything is to be compared."""
         self._due = dict.fromkeys(self._policies, now + SETTLE_S)
+
+    @property
+    def drawn(self) -> int:
+        """The sequence of the last verdict up to which all that is to be written of them is written."""
+        waiting = self._sequences.keys() & (self._due.keys() | self._unwritten.keys())
+        return min((self._sequences[name] for name in waiting), default=self._heard_to + 1) - 1
 
     def wake_at(self) -> float | None:
         """When to ask `next`, though nothing was heard; None: not before something is."""
@@ -196,10 +204,14 @@ class Outcomes:
 
     def _report(self, reported: inputs.Reported, now: float) -> None:
         if reported.replaced:
-            self._verdicts = {}
+            self._verdicts, self._sequences, self._heard_to = {}, {}, 0
         for message in reported.messages:
+            name = subjects.unescape(message.subject.rpartition(".")[2])
+            self._heard_to = max(self._heard_to, message.sequence)
+            self._sequences[name] = message.sequence
             if not message.payload:
-                self._verdicts.pop(subjects.unescape(message.subject.rpartition(".")[2]), None)
+                self._verdicts.pop(name, None)
+                del self._sequences[name]
             elif (verdict := _verdict(message)) is not None:
                 self._verdicts[verdict.policy] = verdict
                 self._schedule(verdict.policy, now)

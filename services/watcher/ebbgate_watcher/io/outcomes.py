@@ -38,6 +38,11 @@ class Outcomes:
         self._leads = False
         self._spans = spans.Statuses()
 
+    @property
+    def drawn(self) -> int | None:
+        """The sequence of the last verdict from which nothing is left to write; None while another leads."""
+        return self._outcomes.drawn if self._leads else None
+
     async def hear(self, arrived: Sequence[inputs.Input]) -> None:
         self._outcomes.hear(arrived, time.monotonic())
         for said in arrived:
