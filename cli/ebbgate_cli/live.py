@@ -52,6 +52,7 @@ async def _connected(reach: access.Access, work: Callable[[connection.Bus], Awai
             f"no answer from NATS at {reach.shown}{_because(troubles)}: is it the right address "
             "(--nats, EBBGATE_NATS_URL), and can it be reached from here? "
             "In a cluster: --nats kubectl: goes by a port that kubectl forwards"
+            + (". Where tokens are shown an usher judges them: does one run?" if reach.token else "")
         ) from error
     try:
         return await work(bus)

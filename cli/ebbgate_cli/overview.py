@@ -35,13 +35,16 @@ class Server(msgspec.Struct, frozen=True):
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """`beats`: of the last seconds. `verdicts`: of every policy that is known. `behind`: who is."""
+    """`beats`: of the last seconds. `verdicts`: of every policy that is known. `behind`: who is.
+    `by_token`: so we were let in, as it is only where ushers are asked.
+    """
 
     server: Server
     beats: tuple[reports.Beat, ...]
     nodes: tuple[nodes.NodeState, ...]
     verdicts: tuple[reports.Verdict, ...]
     behind: tuple[lags.Lag, ...] = ()
+    by_token: bool = False
 
 
 class Trouble(msgspec.Struct, frozen=True):
@@ -74,8 +77,9 @@ def _parts(seen: Seen) -> Iterator[Part]:
     held = ", ".join(f"{each.name} {each.messages:,} ({_size(each.bytes)})" for each in seen.server.streams)
     yield Part("bus", f"nats-server {seen.server.version} at {seen.server.url}; {held or 'no streams'}")
     for service in SERVICES:
-        alive = _alive(seen, service)
-        yield Part(service, f"{len(alive)} alive" + (f": {', '.join(alive)}" if alive else ""))
+        yield _service(seen, service)
+    if seen.by_token or _alive(seen, "usher"):
+        yield _service(seen, "usher")
     current = sum(state.state == "Current" for state in seen.nodes)
     told = f"{len(_alive(seen, 'programmer'))} alive on {len(seen.nodes)} nodes; {current} up to date"
     yield Part("programmer", told)
@@ -85,6 +89,11 @@ def _parts(seen: Seen) -> Iterator[Part]:
     yield Part("policies", f"{ready} of {len(seen.verdicts)} ready; pods: {pods:,}")
     egress_ips = {ip for state in seen.nodes for ip in state.egress_ips}
     yield Part("egress IPs", lines.few(sorted(egress_ips), NAMED_MAX) or "none")
+
+
+def _service(seen: Seen, service: str) -> Part:
+    alive = _alive(seen, service)
+    return Part(service, f"{len(alive)} alive" + (f": {', '.join(alive)}" if alive else ""))
 
 
 def _troubles(seen: Seen) -> Iterator[Trouble]:
@@ -99,6 +108,10 @@ def _troubles(seen: Seen) -> Iterator[Trouble]:
     for service in SERVICES:
         if not _alive(seen, service):
             yield Trouble(f"no {service} is alive", f"look at its pods and their logs; {_WITHOUT[service]}")
+    if seen.by_token and not _alive(seen, "usher"):
+        yield Trouble(
+            "no usher is heard", "look at its pods and their logs; without one nobody new is let in"
+        )
     if len(versions := _versions(seen)) > 1:
         text = f"several versions are running: {', '.join(versions)}"
         yield Trouble(text, "an upgrade goes on, or got stuck")

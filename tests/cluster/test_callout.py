@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import json
 import pathlib
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -179,6 +181,20 @@ async def test_a_token_that_ends_is_followed_by_the_next_without_loss(hall: Hall
     assert decoded.drift_repairs == number
     for bus in (resolver, node):
         await bus.close()
+
+
+async def test_a_reader_hears_that_an_usher_lives_and_status_tells(hall: Hall) -> None:
+    resolver = await hall.connect(hall.token("ebbgate-resolver"), RESOLVER)
+    await jetstream.ensure_streams(resolver)
+    await resolver.close()
+    token = hall.write("cli.token", hall.token("ebbgate-reader"))
+    command = [sys.executable, "-m", "ebbgate_cli", "status", "-o", "json", "--nats", hall.url]
+    process = await asyncio.create_subprocess_exec(
+        *(*command, "--nats-ca", str(hall.ca), "--nats-token", str(token)), stdout=asyncio.subprocess.PIPE
+    )
+    told = json.loads((await asyncio.wait_for(process.communicate(), WITHIN_S))[0])
+    assert {"name": "usher", "says": f"1 alive: {socket.gethostname()}"} in told["parts"]
+    assert "no usher is heard" not in [each["what"] for each in told["troubles"]]
 
 
 async def test_a_second_usher_answers_when_the_first_is_gone(hall: Hall) -> None:

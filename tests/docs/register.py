@@ -167,6 +167,7 @@ LOOKED: dict[str, Said] = {
     "kubectl get endpointslices kubernetes": said(r"^kubernetes +IPv4 +6443 +10\.168\.60\.10 "),
     "kubectl -n ebbgate get pods -o wide": said("^ebbgate-programmer-.* Running .* node1 "),
     "kubectl -n ebbgate get pods -l app.kubernetes.io/component=nats": said("^ebbgate-nats-0 .* Running "),
+    "kubectl -n ebbgate get pods -l app.kubernetes.io/component=usher": said("^ebbgate-usher-.* Running "),
     "kubectl -n ebbgate get pods -l app.kubernetes.io/component=resolver": said(
         "^ebbgate-resolver-.* Running "
     ),

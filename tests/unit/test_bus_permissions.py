@@ -60,8 +60,11 @@ def test_users_stand_in_their_role_s_account_with_all_their_keys() -> None:
     assert held == {permissions.CORE: 4, permissions.NODES: 2, permissions.READERS: 2}
 
 
-def test_only_core_has_streams_and_each_import_is_of_something_exported_to_it() -> None:
-    found = _parsed(accounts.with_users({}))
+@pytest.mark.parametrize(
+    "text", [accounts.with_users({}), accounts.with_callout("A", ["U"])], ids=["users", "callout"]
+)
+def test_only_core_has_streams_and_each_import_is_of_something_exported_to_it(text: str) -> None:
+    found = _parsed(text)
     assert [name for name, account in found.items() if "jetstream" in account] == [permissions.CORE]
     exported = {
         (owner, kind, export[kind], user)
@@ -79,6 +82,7 @@ def test_only_core_has_streams_and_each_import_is_of_something_exported_to_it() 
         if kind in each
     }
     assert imported == exported
+    assert {user for _, _, _, user in exported} | {owner for owner, *_ in exported} == set(found)
 
 
 def test_with_a_callout_only_its_service_stands_in_the_configuration() -> None:

@@ -62,6 +62,19 @@ def test_a_silent_service_is_missed(service: str) -> None:
     assert told(seen(tuple(beat for beat in ALL if beat.service != service))) == [f"no {service} is alive"]
 
 
+def test_an_usher_is_missed_only_where_tokens_are_shown() -> None:
+    usher = Beat(service="usher", name="u", version="1.0")
+
+    def says(found: overview.Seen) -> str | None:
+        return {part.name: part.says for part in overview.of(found).parts}.get("usher")
+
+    assert (says(seen()), told(seen())) == (None, [])
+    assert (says(seen(by_token=True)), told(seen(by_token=True))) == ("0 alive", ["no usher is heard"])
+    for by_token in (True, False):
+        found = seen((*ALL, usher), by_token=by_token)
+        assert (says(found), told(found)) == ("1 alive: u", [])
+
+
 def test_versions_that_differ_are_told() -> None:
     older = Beat(service="resolver", name="s")
     assert told(seen((*ALL, older))) == ["several versions are running: 1.0, unknown"]

@@ -25,12 +25,13 @@ def with_users(keys: Keys) -> str:
         users.setdefault(granted.account, []).extend(
             {"nkey": key, "permissions": limits(granted)} for key in keys[principal]
         )
-    return _text({"accounts": _accounts(users)})
+    return _text({"accounts": _accounts((CORE, NODES, READERS), users)})
 
 
 def with_callout(issuer: str, callout: Sequence[str]) -> str:
     """`issuer`: the account nkey that signs answers; `callout`: user nkeys of the service itself."""
-    accounts = _accounts({}) | {CALLOUT: {"users": [{"nkey": key} for key in callout]}}
+    users = {CALLOUT: [{"nkey": key} for key in callout]}
+    accounts = _accounts((CORE, NODES, READERS, CALLOUT), users)
     asked = {"issuer": issuer, "auth_users": list(callout), "account": CALLOUT}
     return _text({"accounts": accounts, "authorization": {"timeout": 5, "auth_callout": asked}})
 
@@ -40,22 +41,23 @@ def limits(granted: Grant) -> dict[str, Any]:
     return {"publish": {"allow": list(granted.publish)}, "subscribe": {"allow": list(granted.subscribe)}}
 
 
-def _accounts(users: Mapping[str, Sequence[object]]) -> dict[str, object]:
+def _accounts(names: Sequence[str], users: Mapping[str, Sequence[object]]) -> dict[str, object]:
+    flows = [flow for flow in permissions.FLOWS if {flow.owner, flow.user} <= set(names)]
     return {
         name: {
             **({"jetstream": "enabled"} if name == CORE else {}),
             "users": list(users.get(name, ())),
-            "exports": _exports(name),
-            "imports": _imports(name),
+            "exports": _exports(name, flows),
+            "imports": _imports(name, flows),
         }
-        for name in (CORE, NODES, READERS)
+        for name in names
     }
 
 
-def _exports(owner: str) -> list[dict[str, object]]:
+def _exports(owner: str, flows: Sequence[Flow]) -> list[dict[str, object]]:
     """To the accounts named only."""
     users: dict[tuple[str, str, bool], list[str]] = {}
-    for flow in permissions.FLOWS:
+    for flow in flows:
         if flow.owner == owner:
             users.setdefault((_kind(flow), flow.subject, flow.many), []).append(flow.user)
     return [
@@ -64,11 +66,11 @@ def _exports(owner: str) -> list[dict[str, object]]:
     ]
 
 
-def _imports(user: str) -> list[dict[str, object]]:
+def _imports(user: str, flows: Sequence[Flow]) -> list[dict[str, object]]:
     return [
         {_kind(flow): {"account": flow.owner, "subject": flow.subject}}
         | ({"to": permissions.foreign(flow.subject)} if flow.asked else {})
-        for flow in permissions.FLOWS
+        for flow in flows
         if flow.user == user
     ]
 

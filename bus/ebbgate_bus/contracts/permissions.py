@@ -229,6 +229,8 @@ FLOWS = (
     *_flows(CORE, READERS, *(f"{_ROOT}.beat.{service}.*" for service in ("watcher", "resolver"))),
     # What isn't stored readers hear from the nodes themselves: what is asked of CORE isn't heard in a third.
     *_flows(NODES, READERS, f"{_ROOT}.drop.*", f"{_ROOT}.beat.programmer.*"),
+    # There is that account only where a callout is asked.
+    *_flows(CALLOUT, READERS, f"{_ROOT}.beat.usher.*"),
     *_asked(READERS, *(f"{API}.CONSUMER.CREATE.{stream.name}.>" for stream in streams.STREAMS)),
     # What clients pull that aren't ours: no consumer of ours can be pulled from.
     *_asked(READERS, *(f"{API}.CONSUMER.MSG.NEXT.{stream.name}.*" for stream in streams.STREAMS), many=True),

@@ -11,6 +11,9 @@ BUILD = CATALOGUE.gauge(
     "build_info", "Always 1; which service this is, and its version", "service", "version"
 )
 CONNECTED = CATALOGUE.gauge("bus_connected", "1 while there is a connection to nats-server")
+TOKEN = CATALOGUE.gauge(
+    "bus_token", "1 where a token says who this service is, so that an usher must let it in"
+)
 INTERRUPTIONS = CATALOGUE.counter(
     "bus_interruptions", "How often messages may have been missed, so that streams were read anew"
 )
@@ -54,6 +57,7 @@ class Vitals:
         version = importlib.metadata.version(f"ebbgate-{self._service}")
         yield metrics.Measured(BUILD, {(self._service, version): 1.0})
         yield metrics.one(CONNECTED, bool(self.bus and self.bus.is_connected))
+        yield metrics.one(TOKEN, bool(self.bus and self.bus.reach.token))
         yield metrics.one(INTERRUPTIONS, self.bus.interruptions if self.bus else 0)
         ends_s = self.bus.certificate_ends_s if self.bus else None
         yield metrics.Measured(CERTIFICATE, {} if ends_s is None else {(): ends_s})

@@ -18,8 +18,8 @@ LISTEN_S = 2.5 * service.BEAT_INTERVAL_S
 
 @options.asking
 def command(*, form: options.OutputForm = output.Form.TABLE, reach: access.Access) -> None:
-    """Show at a glance whether Ebbgate works: bus, watcher, resolver, programmers, policies; who is behind;
-    what is wrong, and what to do about it.
+    """Show at a glance whether Ebbgate works: bus, watcher, resolver, usher, programmers, policies; who is
+    behind; what is wrong, and what to do about it.
 
     Takes some seconds, as it listens for who is alive. Who is behind for ten seconds is something wrong.
 
@@ -67,7 +67,8 @@ async def look(bus: connection.Bus) -> overview.Seen:
     services = [beat for beat in beats if beat.service in overview.SERVICES]
     stored = {stream.name: stream.last for stream in server.streams}
     behind = await lags.of_services(bus, services, stored) + await lags.of_nodes(bus, states, commits)
-    return overview.Seen(server, beats, states, verdicts, tuple(behind))
+    by_token = bus.reach.token is not None
+    return overview.Seen(server, beats, states, verdicts, tuple(behind), by_token)
 
 
 async def _listen(bus: connection.Bus) -> tuple[reports.Beat, ...]:

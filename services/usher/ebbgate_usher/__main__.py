@@ -61,7 +61,7 @@ async def _serve(chosen: settings.Settings) -> None:
             answering = callout.Callout(bus, server, issuer, terms)
             await answering.start()
             log.info("usher.ready", extra={"fields": {"issuer": issuer.public}})
-            await asyncio.Event().wait()
+            await service.keep_beating(bus, service="usher", name=chosen.name)
     finally:
         if own.bus is not None:
             await own.bus.close()

@@ -3,6 +3,7 @@
 import argparse
 import os
 import pathlib
+import socket
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -22,6 +23,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     command: str
+    name: str = ""
     reach: access.Access = access.Access()
     issuer: pathlib.Path = pathlib.Path()
     audience: str = AUDIENCE
@@ -67,6 +69,11 @@ def parse(arguments: Sequence[str] | None = None, env: Mapping[str, str] = os.en
 
 def _add_serve(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     access.add_options(parser, env)
+    parser.add_argument(
+        "--name",
+        default=env.get("EBBGATE_NAME", socket.gethostname()),
+        help="name of this process in beats (EBBGATE_NAME; default: the host's name)",
+    )
     parser.add_argument(
         "--issuer",
         required=True,
@@ -139,6 +146,7 @@ def _serve(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Settin
         accounts[name] = Role(role)
     return Settings(
         command="serve",
+        name=given.name,
         reach=access.chosen(parser, given),
         issuer=given.issuer,
         audience=given.audience,
