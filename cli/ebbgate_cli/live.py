@@ -47,6 +47,8 @@ async def _connected(reach: access.Access, work: Callable[[connection.Bus], Awai
             bus = await connection.connect(
                 reach, name="ebbgate-cli", principal=Principal(Role.READER), heed=troubles.append
             )
+    except access.Unusable as error:
+        raise Unreachable(str(error)) from error
     except (TimeoutError, OSError, nats.errors.Error) as error:
         raise Unreachable(
             f"no answer from NATS at {reach.shown}{_because(troubles)}: is it the right address "

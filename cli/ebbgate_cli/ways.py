@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import types
+import urllib.parse
 from collections.abc import Iterator
 
 import msgspec
@@ -164,7 +165,8 @@ def _of_context(reach: access.Access, name: str) -> access.Access:
     url = found.url
     if found.user:
         scheme, _, rest = url.rpartition("://")
-        url = f"{scheme or 'nats'}://{found.user}:{found.password}@{rest}"
+        user, password = (urllib.parse.quote(part, safe="") for part in (found.user, found.password))
+        url = f"{scheme or 'nats'}://{user}:{password}@{rest}"
     return msgspec.structs.replace(
         reach,
         url=url,

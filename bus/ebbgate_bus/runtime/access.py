@@ -7,6 +7,7 @@ import argparse
 import pathlib
 import re
 import ssl
+import urllib.parse
 from collections.abc import Mapping
 
 import msgspec
@@ -29,6 +30,7 @@ CREDS_HELP = (
 IDENTITIES = {"nkey": NKEY_HELP, "token": TOKEN_HELP, "creds": CREDS_HELP}
 """Options that say who one is, of which one at most is given."""
 
+_SCHEME, _NEXT = re.compile(r"^[a-z]+://"), re.compile(r",(?=[a-z]+://)")
 _PART = re.compile(r"-----BEGIN ([A-Z ]+)-----\s*(\S+)\s*-+END")
 
 
@@ -55,19 +57,47 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def shown(self) -> str:
-        """The servers without what may be secret."""
-        return re.sub(r"//[^@/,]*@", "//", self.url)
+        """The servers without what may be secret: of each what stands behind its last @. Where one ends and
+        the next begins isn't sure without a scheme, as a password may have a comma: then less is shown.
+        """
+        return ",".join(map(_without_user, _NEXT.split(self.url)))
+
+    @property
+    def servers(self) -> list[str]:
+        """Each of them. Raises Unusable, where a library would say what it can't read: perhaps a password."""
+        found = self.url.split(",")
+        if not all(map(_is_address, found)):
+            raise Unusable(
+                f"the address of NATS, '{self.shown}', can't be read: in a user or a password, /, @ and the "
+                "like are written %2F, %40 …"
+            )
+        return found
 
     def grant(self, principal: permissions.Principal) -> permissions.Grant | None:
         return permissions.grant(principal) if self.confined else None
 
 
+def _without_user(server: str) -> str:
+    scheme = "".join(_SCHEME.findall(server))
+    return scheme + server.removeprefix(scheme).rpartition("@")[2]
+
+
+def _is_address(server: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(server if "://" in server else f"nats://{server}")
+        return bool(parts.hostname) and parts.port != 0 and parts.path in ("", "/")
+    except ValueError:
+        return False
+
+
 def add_options(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
+    url = env.get("EBBGATE_NATS_URL", URL)
+    shown = Access(url=url).shown.replace("%", "%%")
     parser.add_argument(
         "--nats",
-        default=env.get("EBBGATE_NATS_URL", URL),
+        default=url,
         metavar="URL",
-        help="NATS servers, separated by commas (EBBGATE_NATS_URL; default: %(default)s)",
+        help=f"NATS servers, separated by commas (EBBGATE_NATS_URL; default: {shown})",
     )
     for name, text in (("ca", CA_HELP), *IDENTITIES.items()):
         parser.add_argument(

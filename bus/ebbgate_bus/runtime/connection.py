@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 import ssl
+import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
@@ -118,6 +119,10 @@ class Bus(Client):
             self._signature_cb, self._auth_configured = key.signature, True
         elif self.reach.token:
             self.options["token"], self._auth_configured = access.read_secret(self.reach.token), True
+        elif self._current_server and (password := self._current_server.uri.password):
+            uri = self._current_server.uri  # where nats-py leaves %2F and the like as they are
+            self.options["user"] = urllib.parse.unquote(uri.username or "")
+            self.options["password"] = urllib.parse.unquote(password)
         return super()._connect_command()
 
     async def _process_err(self, err_msg: str) -> None:
@@ -140,7 +145,8 @@ async def connect(
     **options: Any,
 ) -> Bus:
     """A connection to the first reachable server. Waits as long as it takes. `principal`: who we are, to a
-    bus that asks for credentials. `heed`: hears each trouble, whenever there is one.
+    bus that asks for credentials. `heed`: hears each trouble, whenever there is one. Raises
+    access.Unusable if the address isn't one.
     """
     reach = access.Access(url=reach) if isinstance(reach, str) else reach
     bus = Bus(reach, reach.grant(principal) if principal else None)
@@ -152,7 +158,7 @@ async def connect(
         options = {"connect_timeout": ASKED_S} | options
     try:
         await bus.connect(
-            servers=reach.url.split(","),
+            servers=reach.servers,
             name=name,
             allow_reconnect=True,
             pending_size=PENDING_BYTES,
@@ -206,4 +212,5 @@ def _is_refusal(error: Exception) -> bool:
 
 
 def _server(bus: Bus) -> str:
-    return bus.connected_url.netloc if bus.connected_url else ""
+    """Without the user and the password that may stand before it."""
+    return bus.connected_url.netloc.rpartition("@")[2] if bus.connected_url else ""
