@@ -23,7 +23,12 @@ def tree(found: Trace) -> Tree:
     if found.kernel_ns:
         made.add(Text(f"in the last kernel after {_ms(found.kernel_ns)}", style="bold"))
     elif not found.root.steps:
-        made.add(Text("nothing followed: no node's plan was changed by it", style="yellow"))
+        made.add(
+            Text(
+                "nothing is known to have followed: no node's plan was changed, or by many events at once",
+                style="yellow",
+            )
+        )
     return made
 
 

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from ebbgate_bus.contracts import codec, envelope, reports, rows, standing, subjects, trace
+from ebbgate_bus.contracts import codec, envelope, facts, reports, rows, standing, subjects, trace
 from ebbgate_bus.contracts.envelope import Stored
+from ebbgate_bus.contracts.message import Message
 from ebbgate_cli import lines, live
 
 LOOKED_AT = 20
@@ -78,7 +79,7 @@ def newest(messages: Sequence[Stored], subject: str = "") -> Trace | None:
     links = {each.trace for group in groups for each in map(trace.parse, group.work.links) if each}
     for event in events:
         context = trace.of(event.headers)
-        if context and (context.span in with_parents or context.trace in links):
+        if context and (context.span in with_parents or context.trace in links or _judging(event, groups)):
             return _trace(event, groups)
     return _trace(events[0], groups) if events else None
 
@@ -135,7 +136,7 @@ def _trace(event: Stored, groups: Sequence[_Group]) -> Trace:
         messages=1,
         shared=False,
         troubles=[],
-        steps=building.after({context.span}, context.trace),
+        steps=building.after({context.span}, context.trace, _judging(event, groups)),
     )
     return Trace(lines.named(event.subject), context.trace, seen_ns, building.kernel_ns, root)
 
@@ -149,9 +150,13 @@ class _Building:
         self._made = 0
         self.kernel_ns = 0
 
-    def after(self, spans: set[str], linked: str = "") -> list[Step]:
-        """`linked`: a trace that others may have taken up."""
-        found = [group for group in self._left if group.work.parent in spans or _links_to(group, linked)]
+    def after(self, spans: set[str], linked: str = "", also: _Group | None = None) -> list[Step]:
+        """`linked`: a trace that others may have taken up. `also`: followed from it, whatever it says."""
+        found = [
+            group
+            for group in self._left
+            if group.work.parent in spans or _links_to(group, linked) or group is also
+        ]
         found = found[: MAX_STEPS - self._made]
         self._made += len(found)
         taken = set(map(id, found))
@@ -172,7 +177,7 @@ class _Building:
             took_ns=max(0, stored_ns - work.began_ns),
             stages=work.took_ms,
             messages=work.messages,
-            shared=work.parent not in spans,
+            shared=bool(work.parent) and work.parent not in spans,
             troubles=troubles,
             steps=self.after(group.spans),
         )
@@ -180,6 +185,31 @@ class _Building:
 
 def _links_to(group: _Group, trace_id: str) -> bool:
     return any(each.trace == trace_id for each in map(trace.parse, group.work.links) if each)
+
+
+def _judging(event: Stored, groups: Sequence[_Group]) -> _Group | None:
+    """Of a policy the first turn that judges this very version of it, though it may name others' events: of
+    many that come together it is linked to some only (trace.MAX_LINKS), and to none that a resolver found at
+    its start.
+    """
+    policy = _decoded(event)
+    if not isinstance(policy, facts.Policy):
+        return None
+    version = (policy.name, policy.uid, policy.generation)
+    judged: list[tuple[int, int]] = []
+    for number, group in enumerate(groups):
+        for message in group.messages:
+            found = _decoded(message) if _stored_ns(message) >= _stored_ns(event) else None
+            if isinstance(found, reports.Verdict) and (found.policy, found.uid, found.generation) == version:
+                judged.append((_stored_ns(message), number))
+    return groups[min(judged)[1]] if judged else None
+
+
+def _decoded(message: Stored) -> Message | facts.Gone | None:
+    try:
+        return codec.decode(message.subject, message.payload)
+    except codec.Undecodable:
+        return None
 
 
 def _said(messages: Sequence[Stored]) -> tuple[list[str], list[str]]:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from ebbgate_bus.contracts import codec, facts, reports, rows, streams, subjects
 from ebbgate_bus.contracts.envelope import Outgoing
 from ebbgate_bus.contracts.message import Message
-from ebbgate_bus.runtime import connection, publisher, service
+from ebbgate_bus.runtime import connection, publisher, service, tracing
 from ebbgate_cli import __main__ as cli
 from ebbgate_cli import recordings
 from ebbgate_lab import observer, processes
@@ -74,7 +74,9 @@ async def test_questions_are_answered_from_the_bus(
     watching, send = observer.Observer(bus), publisher.Publisher(bus)
     await send.start()
     watching.start()
-    await send.publish([Outgoing(subject, codec.encode(message)) for subject, message in WORLD.items()])
+    await send.publish(
+        [Outgoing(subject, codec.encode(message), tracing.headers()) for subject, message in WORLD.items()]
+    )
     command = [sys.executable, "-m", "ebbgate_resolver", "--nats", server.url, "--name", "r"]
     resolver = processes.Process("r", command, log=tmp_path / "r.log")
     resolver.start()
@@ -96,6 +98,8 @@ async def _check_answers(server: Any, folder: pathlib.Path) -> None:
     lines = {line.split()[0]: line.split() for line in listed.stdout.splitlines()}
     assert lines["bad"][1:7] == ["False", "none", "none", "0", "0/0", "Rejected:"]
     assert lines["sample"][1:5] == ["False", "node2", "10.168.60.100", "1"]
+    for name in ("sample", "bad"):  # both were there when the resolver came
+        assert f"verdict of {name}: " in (await _ask(server, "trace", name)).stdout
     full = await _ask(server, "policies", "sample")
     assert "    node2 (10.168.60.12): 10.168.60.100; 1 of 1 pods" in full.stdout.splitlines()
     assert json.loads((await _ask(server, "policies", "-o", "json")).stdout)[0]["policy"] == "bad"

@@ -73,7 +73,28 @@ def test_what_was_folded_with_another_event_is_told_of_each() -> None:
 
 
 def test_nothing_followed_is_said() -> None:
-    assert lines(traces.newest([FACT]))[-1] == "└── nothing followed: no node's plan was changed by it"
+    said = "└── nothing is known to have followed: no node's plan was changed, or by many events at once"
+    assert lines(traces.newest([FACT]))[-1] == said
+
+
+def judged(name: str, parent: trace.Context | None, at_ms: int, generation: int = 1) -> Stored:
+    verdict = reports.Verdict(policy=name, uid="p1", generation=generation)
+    context = trace.Context(OTHER.trace, f"{at_ms:016x}")
+    made = work(parent, at_ms - 1, resolve=1) if parent else trace.Work("", SEEN_NS + at_ms * MS)
+    return stored(subjects.verdict(name), verdict, context, made, at_ms)
+
+
+@pytest.mark.parametrize("parent", [OTHER, None], ids=["of many at once", "found at a start"])
+def test_a_policy_is_followed_to_the_turn_that_judged_it_whatever_that_names(
+    parent: trace.Context | None,
+) -> None:
+    first, *later = (judged("p", parent, at) for at in (9, 19))
+    others = [judged("q", parent, 7), judged("p", parent, 8, generation=2), judged("p", parent, 1)]
+    found = traces.newest([FACT, *later, *others, first], FACT.subject)
+    assert found is not None
+    (step,) = found.root.steps
+    assert step.says == ["verdict of p: ready"]
+    assert (step.at_ns, step.shared) == ((8 if parent else 9) * MS, bool(parent))
 
 
 def test_the_last_event_from_which_anything_followed_is_told_of() -> None:
