@@ -1,6 +1,7 @@
 """`ebbgate plan`: which rows would these manifests give? No cluster and no bus needed."""
 
 import pathlib
+import sys
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -10,6 +11,8 @@ from ebbgate_cli import world
 from ebbgate_resolver.core import answers, listing
 from ebbgate_watcher.core import manifests, objects
 
+STDIN = pathlib.Path("-")
+
 
 class Planned(msgspec.Struct, frozen=True):
     """`troubles`: one line each, with file, object and reason. `warnings`: what was left out of objects."""
@@ -17,6 +20,19 @@ class Planned(msgspec.Struct, frozen=True):
     entries: list[listing.Entry]
     troubles: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+def contents(paths: Iterable[pathlib.Path]) -> list[tuple[str, bytes]]:
+    """Name and content of each manifest; `-` is standard input, which can be read once: named twice it counts
+    once.
+    """
+    found: dict[str, bytes] = {}
+    for path in paths:
+        if path != STDIN:
+            found |= {str(file): file.read_bytes() for file in files_of(path)}
+        elif (name := "standard input") not in found:
+            found[name] = sys.stdin.buffer.read()
+    return list(found.items())
 
 
 def files_of(path: pathlib.Path) -> list[pathlib.Path]:

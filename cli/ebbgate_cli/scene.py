@@ -73,8 +73,7 @@ async def read(bus: connection.Bus) -> Scene:
 
 def from_folder(path: pathlib.Path) -> Scene:
     """As if the cluster consisted of these manifests, and every node had done what it was told."""
-    files = ((str(each), each.read_bytes()) for each in plan.files_of(path))
-    loaded = plan.load(files)
+    loaded = plan.load(plan.contents([path]))
     stage = loaded.stage
     held_ = held.Held()
     for subject, payload in stage.resolver.live_rows.items():

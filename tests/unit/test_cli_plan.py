@@ -46,6 +46,26 @@ def test_the_table_is_the_gateways_view(folder: pathlib.Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("arguments", [["-"], ["-f", "-"], ["-", "--filename", "-"]])
+def test_manifests_come_by_a_pipe_too(folder: pathlib.Path, arguments: list[str]) -> None:
+    whole = [*yaml.safe_load_all((folder / "nodes" / "all.yaml").read_text()), _pods(folder)]
+    told = CliRunner().invoke(cli.app, ["plan", *arguments], input=yaml.safe_dump_all(whole))
+    assert (told.exit_code, told.stderr, told.stdout) == (0, "", _plan(folder).stdout)
+    told = CliRunner().invoke(cli.app, ["plan", *arguments], input="a: [")
+    assert (told.exit_code, "standard input: can't be read" in told.stderr) == (1, True)
+
+
+def test_what_is_piped_stands_beside_files(folder: pathlib.Path) -> None:
+    arguments = ["plan", "-f", "-", "-f", str(folder / "nodes")]
+    told = CliRunner().invoke(cli.app, arguments, input=json.dumps(_pods(folder)))
+    assert told.stdout == _plan(folder).stdout
+    assert _plan().exit_code == 2
+
+
+def _pods(folder: pathlib.Path) -> Any:
+    return json.loads((folder / "pods.json").read_text())
+
+
 def test_a_node_sees_only_its_own_egress_ips_also_as_json(folder: pathlib.Path) -> None:
     result = _plan(folder, "--node", "node1", "-o", "json")
     assert json.loads(result.stdout) == [

@@ -64,6 +64,17 @@ def test_a_changed_policy_shows_each_pod_before_and_after(folder: pathlib.Path) 
     assert count == "Pods whose egress changes: 1."
 
 
+def test_manifests_come_by_a_pipe_too(folder: pathlib.Path) -> None:
+    policy = _policy(folder, excludedCIDRs=["20.0.0.0/8"])
+    now = pathlib.Path(folder / "now")
+    expected = _simulate(folder, _write(folder, policy)).stdout
+    for arguments in (["-"], ["-f", "-"], ["--apply", "-"]):
+        command = ["simulate", "--from", str(now), *arguments]
+        assert CliRunner().invoke(cli.app, command, input=yaml.safe_dump(policy)).stdout == expected
+    twice = CliRunner().invoke(cli.app, ["simulate", "--from", "-", "-f", "-"], input="")
+    assert (twice.exit_code, "can't be both" in twice.stderr) == (2, True)
+
+
 def test_a_deleted_policy_leaves_its_pods_alone(folder: pathlib.Path) -> None:
     told = json.loads(_simulate(folder, "--delete", "policy/egress-sample", "-o", "json").stdout)
     (change,) = told["changes"]

@@ -9,13 +9,37 @@ from typing import Annotated, Any
 import typer
 
 from ebbgate_bus.runtime import access
-from ebbgate_cli import live, output, scene
+from ebbgate_cli import live, output, plan, scene
+
+
+def there(value: pathlib.Path | list[pathlib.Path] | None) -> pathlib.Path | list[pathlib.Path] | None:
+    """`value`, which is there, or is standard input: that typer's own `exists` refuses, with `allow_dash`,
+    too.
+    """
+    for path in value if isinstance(value, list) else [value]:
+        if path not in (None, plan.STDIN) and not path.exists():
+            raise typer.BadParameter(f"path '{path}' does not exist.")
+    return value
+
 
 OutputForm = Annotated[output.Form, typer.Option("-o", "--output", help="Form of the answer.")]
 Folder = Annotated[
     pathlib.Path | None,
     typer.Option(
-        "--from", metavar="DIR", exists=True, help="Ask these manifests (a directory or a file), not the bus."
+        "--from",
+        metavar="DIR",
+        callback=there,
+        help="Ask these manifests (a directory, a file, or - for standard input), not the bus.",
+    ),
+]
+Files = Annotated[
+    list[pathlib.Path] | None,
+    typer.Option(
+        "--filename",
+        "-f",
+        metavar="PATH",
+        callback=there,
+        help="Manifests: a directory, a file, or - for standard input.",
     ),
 ]
 UNREACHABLE = 2

@@ -6,13 +6,19 @@ from typing import Annotated
 import typer
 
 from ebbgate_cli import output, plan, tables
+from ebbgate_cli.commands import options
 
 
 def command(
     directory: Annotated[
-        pathlib.Path,
-        typer.Argument(metavar="DIR", exists=True, readable=True, help="Manifests: *.yaml, *.yml, *.json."),
-    ],
+        pathlib.Path | None,
+        typer.Argument(
+            metavar="DIR",
+            callback=options.there,
+            help="Manifests: *.yaml, *.yml, *.json; a file, or - for standard input.",
+        ),
+    ] = None,
+    filename: options.Files = None,
     node: Annotated[
         str, typer.Option(help="List what this node holds; else each egress IP, as its gateway sees it.")
     ] = "",
@@ -25,10 +31,14 @@ def command(
     Example: `ebbgate plan manifests/ --node node2` lists what node2 would hold. NodeNetwork manifests
     (ebbgate.io/v1alpha1) stand for what nodes report of themselves; without them no egress IP is found.
 
+    With `-f -` manifests come from standard input, so that what kubectl or kustomize prints can be piped.
+
     Exit code 1 if a policy is rejected or a manifest is unusable; all others are planned nonetheless.
     """
-    files = ((str(path), path.read_bytes()) for path in plan.files_of(directory))
-    planned = plan.plan(files, node or None)
+    paths = [path for path in (directory, *(filename or ())) if path is not None]
+    if not paths:
+        raise typer.BadParameter("name manifests: DIR, or --filename")
+    planned = plan.plan(plan.contents(paths), node or None)
     tables.show(planned.entries, form)
     output.complain(planned.warnings, style="yellow")
     output.complain(planned.troubles)

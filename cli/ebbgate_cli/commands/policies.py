@@ -14,7 +14,7 @@ from ebbgate_cli.commands import options
 
 @options.asking
 def command(
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="Only this policy, in full.")] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Only this policy, in full.")] = "",
     form: options.OutputForm = output.Form.TABLE,
     *,
     reach: access.Access,

@@ -17,12 +17,19 @@ _UNUSABLE, _USAGE, _CHANGES = 1, 2, 3
 @options.asking
 def command(
     directory: Annotated[
-        pathlib.Path | None, typer.Argument(metavar="[DIR]", exists=True, help="The same as --apply DIR.")
+        pathlib.Path | None,
+        typer.Argument(metavar="DIR", callback=options.there, help="The same as --apply DIR."),
     ] = None,
     *,
     apply: Annotated[
         list[pathlib.Path] | None,
-        typer.Option(metavar="PATH", exists=True, help="Manifests to be applied: a file or a directory."),
+        typer.Option(
+            "--apply",
+            "-f",
+            metavar="PATH",
+            callback=options.there,
+            help="Manifests to be applied: a directory, a file, or - for standard input.",
+        ),
     ] = None,
     delete: Annotated[
         list[str] | None,
@@ -40,6 +47,8 @@ def command(
     The starting point is the cluster, as it is on the bus, or with `--from DIR` a directory of manifests.
     What the cluster adds to objects (age, addresses, nodes) stays; deletions come after what is applied.
 
+    With `-f -` manifests come from standard input, so that what kubectl or kustomize prints can be piped.
+
     Example: `ebbgate simulate --apply policy.yaml --delete policy/old --exit-code`
 
     Exit code 1 if a manifest can't be used, 2 if there is nothing to simulate, 3 see --exit-code.
@@ -48,6 +57,8 @@ def command(
     if not paths and not delete:
         output.complain(["nothing to simulate: name manifests (DIR, --apply) or objects to --delete"])
         raise typer.Exit(_USAGE)
+    if plan.STDIN in paths and folder == plan.STDIN:
+        raise typer.BadParameter("standard input can't be both what is there and what is applied")
     seen = options.read_scene(folder, reach)
     observed, broken = _read(paths)
     try:
@@ -66,11 +77,10 @@ def command(
 
 def _read(paths: list[pathlib.Path]) -> tuple[list[objects.Observed], bool]:
     """The objects, and whether there were others that should have been among them. Says which, and why."""
-    files = [(str(file), file.read_bytes()) for path in paths for file in plan.files_of(path)]
     troubles: list[str] = []
     found: list[objects.Observed] = []
     ignored: list[str] = []
-    for origin, each in plan.objects_of(files, troubles):
+    for origin, each in plan.objects_of(plan.contents(paths), troubles):
         if isinstance(each, objects.Observed):
             found.append(each)
             ignored += [f"{origin}: {each.kind} {each.uid}: {warning}" for warning in each.warnings]

@@ -25,7 +25,7 @@ def command(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="[POLICY|POD]",
+            metavar="POLICY|POD",
             help="A policy's name, or a pod as NAMESPACE/NAME (or NAME, of the namespace default). "
             "Without one: whatever changed last, in the last ten minutes.",
         ),
