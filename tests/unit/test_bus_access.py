@@ -1,6 +1,7 @@
 """Addresses of the bus: what is shown of them has no password in it, and what can't be read is said."""
 
 import argparse
+import pathlib
 
 import pytest
 
@@ -41,6 +42,25 @@ def test_an_address_that_cannot_be_read_is_named_without_its_password(url: str) 
 @pytest.mark.parametrize("url", ["a", "a:1,b", "nats://u:hun%2Fter2@a:1,tls://[::1]:2", "nats://u:h@r@a/"])
 def test_an_address_is_that_of_servers(url: str) -> None:
     assert Access(url=url).servers == url.split(",")
+
+
+def test_who_one_is_on_the_command_line_wins_over_the_environment(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def reach(environment: dict[str, str], *arguments: str) -> Access:
+        parser = argparse.ArgumentParser()
+        access.add_options(parser, environment)
+        return access.chosen(parser, parser.parse_args(arguments))
+
+    token = {"EBBGATE_NATS_TOKEN": "token", "EBBGATE_NATS_CA": "ca"}
+    ca, nkey = pathlib.Path("ca"), pathlib.Path("key")
+    assert reach(token, "--nats-nkey", "key") == Access(ca=ca, nkey=nkey)
+    assert reach(token) == Access(ca=ca, token=pathlib.Path("token"))
+    assert reach(token, "--nats-token", "other") == Access(ca=ca, token=pathlib.Path("other"))
+    for two in (({}, "--nats-nkey", "a", "--nats-token", "b"), (token | {"EBBGATE_NATS_NKEY": "key"},)):
+        with pytest.raises(SystemExit):
+            reach(*two)
+        assert "can't be two" in capsys.readouterr().err
 
 
 def test_help_has_no_password_in_it() -> None:

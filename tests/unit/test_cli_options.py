@@ -5,7 +5,9 @@ import pathlib
 import pytest
 from typer.testing import CliRunner
 
+from ebbgate_bus.runtime import access
 from ebbgate_cli import __main__ as cli
+from ebbgate_cli import live
 
 ASKING = [name for name, *_ in cli.COMMANDS if name not in ("plan", "test", "bugreport")]
 ARGUMENTS = {"explain": ["default/a", "192.0.2.1"], "simulate": ["--delete", "policy/p"]}
@@ -50,6 +52,27 @@ def test_who_one_is_may_be_said_on_either_side_but_once(flag: str) -> None:
     for alone in ([flag, "one", "list"], ["list", flag, "one"], [flag, "one", "list", flag, "two"]):
         told = CliRunner().invoke(cli.app, [*alone, "--nats", "context:none"])
         assert "there is no NATS context none" in told.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--nats-nkey", "FILE", "status"], ["status", "--nats-nkey", "FILE"]])
+def test_who_one_is_on_the_command_line_wins_over_the_environment(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[access.Access] = []
+
+    def run(reach: access.Access, work: object) -> None:
+        said.append(reach)
+        raise live.Unreachable("as far as here")
+
+    monkeypatch.setattr(live, "run", run)
+    environment = {"EBBGATE_NATS_TOKEN": "token", "EBBGATE_NATS_CREDS": "creds"}
+    assert CliRunner().invoke(cli.app, arguments, env=environment).stderr == "as far as here\n"
+    assert said == [access.Access(nkey=pathlib.Path("FILE"))]
+    told = CliRunner().invoke(cli.app, ["status"], env=environment)
+    assert (told.exit_code, "can't be two" in told.output) == (2, True)
+    del environment["EBBGATE_NATS_CREDS"]
+    CliRunner().invoke(cli.app, ["status"], env=environment)
+    assert said[1:] == [access.Access(token=pathlib.Path("token"))]
 
 
 def test_h_is_help() -> None:

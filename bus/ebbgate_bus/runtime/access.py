@@ -99,14 +99,19 @@ def add_options(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None
         metavar="URL",
         help=f"NATS servers, separated by commas (EBBGATE_NATS_URL; default: {shown})",
     )
+    of_environment = {}
     for name, text in (("ca", CA_HELP), *IDENTITIES.items()):
+        variable = f"EBBGATE_NATS_{name.upper()}"
+        file = pathlib.Path(env[variable]) if env.get(variable) else None
+        of_environment[name] = file
         parser.add_argument(
             f"--nats-{name}",
-            default=env.get(f"EBBGATE_NATS_{name.upper()}") or None,
+            default=file if name == "ca" else None,
             metavar="FILE",
             type=pathlib.Path,
-            help=f"{text} (EBBGATE_NATS_{name.upper()})",
+            help=f"{text} ({variable})",
         )
+    parser.set_defaults(nats_of_environment={name: of_environment[name] for name in IDENTITIES})
 
 
 def chosen(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Access:
@@ -114,15 +119,22 @@ def chosen(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Access
     try:
         return as_one(
             Access(url=given.nats, ca=given.nats_ca),
-            **{name: getattr(given, f"nats_{name}") for name in IDENTITIES},
+            {name: getattr(given, f"nats_{name}") for name in IDENTITIES},
+            given.nats_of_environment,
         )
     except ValueError as error:
         parser.error(str(error))
 
 
-def as_one(reach: Access, **identities: pathlib.Path | None) -> Access:
-    """`reach` as who has one of IDENTITIES. Raises ValueError, with a text for people, if there are two."""
-    given = {name: path for name, path in identities.items() if path}
+Files = Mapping[str, pathlib.Path | None]
+
+
+def as_one(reach: Access, said: Files, of_environment: Files) -> Access:
+    """`reach` as who has one of IDENTITIES: that of the command line, or else that of the environment. Raises
+    ValueError, with a text for people, if there are two.
+    """
+    given = {name: path for name, path in said.items() if path}
+    given = given or {name: path for name, path in of_environment.items() if path}
     if len(given) > 1:
         names = " and ".join(f"--nats-{name}" for name in given)
         raise ValueError(f"{names}: one is who you are, and there can't be two")

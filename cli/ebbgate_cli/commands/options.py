@@ -42,6 +42,7 @@ Files = Annotated[
         help="Manifests: a directory, a file, or - for standard input.",
     ),
 ]
+_SAID = "ebbgate.said"
 UNREACHABLE = 2
 """Exit code: no answer, neither a good one nor a bad one."""
 URL_HELP = (
@@ -58,14 +59,15 @@ def reaching(command: Callable[..., None], *, hidden: bool = False) -> Callable[
     names = [each.name for each in _parameters(hidden=hidden)]
 
     @functools.wraps(command)
-    def with_options(**given: Any) -> None:
-        said = {name.removeprefix("nats_"): given.pop(name) for name in names}
+    def with_options(context: typer.Context, **given: Any) -> None:
+        files = {name.removeprefix("nats_"): given.pop(name) for name in names}
         if "reach" in wanted:
-            given["reach"] = _access(**said)
+            given["reach"] = _access(context.meta.get(_SAID, set()), **files)
         command(**given)
 
     own = [each for each in wanted.values() if each.name != "reach"]
-    parameters = [*own, *_parameters(hidden=hidden)]
+    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    parameters = [context, *own, *_parameters(hidden=hidden)]
     with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     with_options.__annotations__ = {each.name: each.annotation for each in parameters}
     return with_options
@@ -131,11 +133,16 @@ def _in_force(context: typer.Context, option: typer.CallbackParam, value: Any) -
     source = context.get_parameter_source(str(option.name))
     if source is not None and source.name == "COMMANDLINE":
         context.meta[f"ebbgate.{option.name}"] = value
+        context.meta.setdefault(_SAID, set()).add(str(option.name).removeprefix("nats_"))
     return context.meta.setdefault(f"ebbgate.{option.name}", value)
 
 
-def _access(*, nats: str, ca: pathlib.Path | None, **identities: pathlib.Path | None) -> access.Access:
+def _access(
+    said: set[str], *, nats: str, ca: pathlib.Path | None, **files: pathlib.Path | None
+) -> access.Access:
+    """`said`: names of what stands on the command line; the rest is the environment's."""
+    on_line = {name: path for name, path in files.items() if name in said}
     try:
-        return access.as_one(access.Access(url=nats, ca=ca), **identities)
+        return access.as_one(access.Access(url=nats, ca=ca), on_line, files)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
