@@ -108,6 +108,11 @@ async def _check_answers(server: Any, folder: pathlib.Path) -> None:
     assert wide[2].endswith("1            1          node1,node2")
     assert yaml.safe_load((await _ask(server, "policies", "sample", "-o", "yaml")).stdout)["uid"] == "p1"
     assert "DRIFT REPAIRED" in (await _ask(server, "nodes", "-o", "wide")).stdout
+    assert (await _ask(server, "list", "--node", "node1")).stdout.split()[-4:-3] == ["10.244.1.10"]
+    for other in ("nobody", "no name"):
+        unknown = await _ask(server, "list", "--node", other)
+        said = f"no node {other} is known; there are: node1, node2\n"
+        assert (unknown.exit_code, unknown.stdout, unknown.stderr) == (1, "", said)
     unknown = await _ask(server, "policies", "sampel")
     assert (unknown.exit_code, "did you mean sample?" in unknown.stderr) == (1, True)
     overall = await _ask(server, "status")

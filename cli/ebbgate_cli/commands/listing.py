@@ -6,9 +6,11 @@ import typer
 
 from ebbgate_bus.contracts import codec, streams, subjects
 from ebbgate_bus.runtime import access, connection
-from ebbgate_cli import live, output, tables
+from ebbgate_cli import lines, live, output, tables
 from ebbgate_cli.commands import options
 from ebbgate_resolver.core import listing
+
+NAMED_MAX = 5
 
 
 @options.asking
@@ -26,16 +28,23 @@ def command(
     that the traffic is dropped, "Excluded CIDR" that it isn't steered.
 
     Example: `ebbgate list --node node2 -o json`
+
+    Exit code 1 if there is no node NODE.
     """
-    entries = live.run(reach, lambda bus: _entries(bus, node or None))
-    tables.show(entries, form)
+    rows_ = live.run(reach, _rows)
+    known = {name.node for name in map(subjects.parse, rows_) if name and name.node}
+    if node and node not in known:
+        output.complain(
+            [f"no node {node} is known; there are: {lines.few(sorted(known), NAMED_MAX) or 'none'}"]
+        )
+        raise typer.Exit(1)
+    tables.show(listing.entries(rows_, node or None), form)
 
 
-async def _entries(bus: connection.Bus, node: str | None) -> list[listing.Entry]:
+async def _rows(bus: connection.Bus) -> dict[str, bytes]:
     plan = f"{subjects.ROOT}.plan"
     stored = await live.read(bus, streams.PLAN, f"{plan}.all.>", f"{plan}.node.>")
-    live_rows = {message.subject: message.payload for message in stored if message.payload}
-    return listing.entries(_readable(live_rows), node)
+    return _readable({message.subject: message.payload for message in stored if message.payload})
 
 
 def _readable(payloads: dict[str, bytes]) -> dict[str, bytes]:
