@@ -47,13 +47,16 @@ REASONS = {
     "unclassified": Reason("nftables didn't look at it: Ebbgate's tables were changed or removed", _DOCTOR),
     "not_translated": Reason("it was about to leave without its egress IP: other NAT was first", _DOCTOR),
     "no_connection": Reason(
-        "the last packet of a connection that ended when its policy changed", "nothing: it may not leave"
+        "conntrack knows no connection of it: the last packet of one that ended when its policy changed",
+        "if they grow without such changes, the pod's connections come in past this node's conntrack",
     ),
     "ports_exhausted": Reason(
         "new connections found no free port, or no room in conntrack's table", "more egress IPs; " + _DOCTOR
     ),
 }
-"""The last two are only counted: no packet is told with them."""
+COUNTED = ("no_mark", "not_ip", "no_connection", "ports_exhausted")
+"""No packet is told with these."""
+TOLD = tuple(name for name in REASONS if name not in COUNTED)
 _UNKNOWN = Reason("a reason that this version of ebbgate doesn't know", "use the version that the nodes run")
 _PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
 

@@ -107,21 +107,69 @@ def test_a_refused_transaction_changes_nothing() -> None:
     assert as_nft_reads_it().covered == frozenset()
 
 
-@pytest.mark.usefixtures("tables")
-def test_pods_that_go_are_known_for_days_and_no_change_waits_for_room_there(tmp_path: pathlib.Path) -> None:
-    held, left = state(2, {}), ("ip", "ebbgate_guard", "left")
+LEFT = ("ip", "ebbgate_guard", "left")
+
+
+@pytest.fixture
+def hands(tables: None, tmp_path: pathlib.Path) -> Iterator[kernel.Kernel]:
     made = kernel.Kernel(tmp_path, rigs.OBJECT)
-    try:
-        changed(state(0, {}), held)
-        made.apply(changes.UpdateSets(*firewall.elements_between(held, state(1, {}))))
-        assert nftsets.read(left) == {(netlink.packed("10.244.0.1"), b"")}
-        assert "10.244.0.1 expires 4d23h59m" in nft_says("list", "set", *left)
-        others = [f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(firewall.MAX_ENDPOINTS - 1)]
-        nftsets.update([], [firewall.Elements(*left, tuple(others))])
-        made.apply(changes.UpdateSets(*firewall.elements_between(state(1, {}), state(0, {}))))
-        assert nftsets.covered() == set()
-    finally:
-        made.close()
+    yield made
+    made.close()
+
+
+def moved(hands: kernel.Kernel, before: int, after: int) -> None:
+    """From so many pods to so many."""
+    hands.apply(changes.UpdateSets(*firewall.elements_between(state(before, {}), state(after, {}))))
+
+
+def filled(count: int) -> None:
+    """`left`, with pods of others."""
+    others = (f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(count))
+    nftsets.update([], [firewall.Elements(*LEFT, tuple(others))])
+
+
+def test_pods_that_go_are_known_for_days_each_time_anew(hands: kernel.Kernel) -> None:
+    moved(hands, 0, 2)
+    moved(hands, 2, 1)
+    assert nftsets.read(LEFT) == {(netlink.packed("10.244.0.1"), b"")}
+    assert "10.244.0.1 expires 4d23h59m" in nft_says("list", "set", *LEFT)
+    nft.apply(f"delete element {' '.join(LEFT)} {{ 10.244.0.1 }}")
+    nft.apply(f"add element {' '.join(LEFT)} {{ 10.244.0.1 timeout 1h }}")
+    moved(hands, 1, 2)
+    assert "10.244.0.1 timeout 1h expires 59m" in nft_says("list", "set", *LEFT)
+    moved(hands, 2, 1)
+    assert "10.244.0.1 expires 4d23h59m" in nft_says("list", "set", *LEFT)
+
+
+def test_many_pods_that_go_are_known_anew_too(hands: kernel.Kernel) -> None:
+    for _ in range(2):
+        moved(hands, 0, 1000)
+        moved(hands, 1000, 0)
+    assert len(nftsets.read(LEFT)) == 1000
+
+
+def test_pods_that_went_are_known_after_the_tables_were_made_anew(hands: kernel.Kernel) -> None:
+    moved(hands, 0, 3)
+    moved(hands, 3, 1)
+    before = nftsets.read(LEFT)
+    hands.apply(changes.SetFirewall(firewall.chains(19021), state(1, {})))
+    assert nftsets.read(LEFT) == before
+    assert nftsets.covered() == state(1, {}).covered
+
+
+def test_no_change_waits_for_room_among_those_that_went(
+    hands: kernel.Kernel, caplog: pytest.LogCaptureFixture
+) -> None:
+    moved(hands, 0, 1)
+    filled(firewall.MAX_ENDPOINTS)
+    moved(hands, 1, 0)
+    assert nftsets.covered() == set()
+    assert [record.message for record in caplog.records] == ["left.full"]
+
+
+def test_what_is_refused_for_another_reason_is_refused(hands: kernel.Kernel) -> None:
+    with pytest.raises(kernel.Refused, match="No such file"):
+        moved(hands, 1, 0)
 
 
 def nft_says(*words: str) -> str:

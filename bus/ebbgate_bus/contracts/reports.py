@@ -127,8 +127,7 @@ class Dropped(Message, frozen=True):
     """One packet that a node dropped. Not stored, and not all are told: a node tells some fifty a second.
 
     `reason`: no_gateway, no_egress_ip, route (the policy can't be served), no_endpoint (the pod isn't known
-    yet), unknown_peer, bad_vni, no_return, no_mark, not_ip, unrouted, unclassified,
-    not_translated, no_connection.
+    yet), unknown_peer, bad_vni, no_return, no_mark, not_ip, unrouted, unclassified, not_translated.
     `protocol`: number. `source`: for unknown_peer the sender's address.
     """
 

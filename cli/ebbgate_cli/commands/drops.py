@@ -22,7 +22,7 @@ def command(
     policy: Annotated[str, typer.Option(help="Only of this policy.")] = "",
     pod: Annotated[str, typer.Option(metavar="NAMESPACE/NAME", help="Only of this pod.")] = "",
     node: Annotated[str, typer.Option(help="Only those that this node dropped.")] = "",
-    reason: Annotated[str, typer.Option(help=f"Only for this reason: {', '.join(drops.REASONS)}.")] = "",
+    reason: Annotated[str, typer.Option(help=f"Only for this reason: {', '.join(drops.TOLD)}.")] = "",
     *,
     count: Annotated[int, typer.Option(min=0, help="End after so many; 0: go on until Ctrl-C.")] = 0,
     seconds: Annotated[float, typer.Option(min=0, help="End after so long; 0: go on until Ctrl-C.")] = 0,
@@ -37,8 +37,11 @@ def command(
     Example: `ebbgate drops --pod default/mediabot --seconds 10`
     """
     wanted = drops.Wanted(policy, pod if "/" in pod or not pod else f"default/{pod}", node, reason)
+    if reason in drops.COUNTED:
+        output.complain([f"{reason} is only counted: `ebbgate top` shows it"])
+        raise typer.Exit(_USAGE)
     if reason and reason not in drops.REASONS:
-        output.complain([f"no node gives the reason {reason}; there are {', '.join(drops.REASONS)}"])
+        output.complain([f"no node gives the reason {reason}; there are {', '.join(drops.TOLD)}"])
         raise typer.Exit(_USAGE)
     with contextlib.suppress(KeyboardInterrupt):
         live.run(reach, lambda bus: _print(bus, wanted, (count, seconds), form))

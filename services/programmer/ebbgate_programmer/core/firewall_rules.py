@@ -103,7 +103,7 @@ def unseen(ip: str) -> Rules:
     """
     return (
         ("invalid", f'ct state invalid oifname != "{_DEVICE}" {_outward(ip)} counter drop'),
-        ("invalid", f"ct state invalid {_outward(ip, places.LEFT)} counter drop"),
+        ("invalid", f'ct state invalid oifname != "{_DEVICE}" {_outward(ip, places.LEFT)} counter drop'),
         ("marked", f"meta mark & {_MASK} != 0 accept"),
         ("inbound", "ct direction reply accept"),
         ("unseen", f"{_outward(ip)} counter drop"),

@@ -6,6 +6,7 @@ change needs and a KernelState can't hold (descriptors, remembered settings) is 
 
 import contextlib
 import functools
+import logging
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -33,6 +34,7 @@ from ebbgate_programmer.io import (
     bpf,
     conntrack,
     counts,
+    departures,
     interfaces,
     maps,
     network,
@@ -46,6 +48,7 @@ from ebbgate_programmer.io import (
 )
 
 _NOTHING = kernelstate.KernelState()
+log = logging.getLogger(__name__)
 
 
 class Refused(Exception):
@@ -225,19 +228,19 @@ def _apply(change: changes.Change, kernel: Kernel) -> changes.Refusals | None:
 
 @_apply.register
 def _(change: changes.SetFirewall, kernel: Kernel) -> None:
-    nft.apply(change.script)
+    nft.apply(change.script + firewall.update((), departures.all_()))
 
 
 @_apply.register
 def _(change: changes.UpdateSets, kernel: Kernel) -> None:
     try:
-        _update(change)
-    except (nft.Refused, nftsets.Refused):
-        # The set of pods that were covered may be full. It is for a few last packets: no change waits for it.
-        lean = changes.UpdateSets(change.removed, tuple(_but_left(change.added)))
-        if lean == change:
+        _update(changes.UpdateSets((*change.removed, *departures.known(change.added)), change.added))
+    except (nft.Refused, nftsets.Refused) as error:
+        if not departures.is_full(error):
             raise
-        _update(lean)
+        # It is for a few last packets: no change waits for it.
+        _update(changes.UpdateSets(change.removed, departures.without(change.added)))
+        log.warning("left.full", extra={"fields": {"reason": str(error), "size": firewall.MAX_ENDPOINTS}})
 
 
 def _update(change: changes.UpdateSets) -> None:
@@ -245,10 +248,6 @@ def _update(change: changes.UpdateSets) -> None:
         nftsets.update(change.removed, change.added)
     else:
         nft.apply(change.script)
-
-
-def _but_left(added: Iterable[firewall.Elements]) -> Iterator[firewall.Elements]:
-    return (held for held in added if held.name != places.LEFT)
 
 
 @_apply.register

@@ -143,6 +143,12 @@ def covered_of(pods: Iterable[str]) -> list[str]:
     return found
 
 
+def held(place: tuple[str, str, str], pods: Iterable[str]) -> Iterator[str]:
+    """Those of `pods` that are in the set, each asked for by itself."""
+    with netlink.opened(netlink.NETFILTER) as channel:
+        yield from (pod for pod in pods if _holds(channel, place, pod))
+
+
 def _family(address: str) -> str:
     return "ip6" if ":" in address else "ip"
 
