@@ -1,8 +1,10 @@
 """The guard's set of pods that were covered (`places.LEFT`), which the kernel empties by time.
 
-What comes into it is written by `core/firewall`; here is what only the kernel knows: who is in it.
+What comes into it is written by `core/firewall`; here is what only the kernel knows: who is in it. Where it
+doesn't say, nobody is: no guard waits for that.
 """
 
+import contextlib
 import errno
 import os
 from collections.abc import Iterable, Iterator
@@ -17,7 +19,7 @@ _PLACES = tuple((family, places.NFT_GUARD, places.LEFT) for family in places.NFT
 
 def all_() -> tuple[firewall.Elements, ...]:
     """To be put back when the tables are made anew; their time begins again then."""
-    found = ((place, tuple(map(nftsets.text, _read(place)))) for place in _PLACES)
+    found = ((place, tuple(_read(place))) for place in _PLACES)
     return tuple(firewall.Elements(*place, pods) for place, pods in found if pods)
 
 
@@ -37,17 +39,15 @@ def is_full(refused: Exception) -> bool:
 
 
 def _known(held: firewall.Elements) -> firewall.Elements:
-    if len(held.elements) > MANY:
-        there = frozenset(map(nftsets.text, _read(held.place)))
-        pods = tuple(pod for pod in held.elements if pod in there)
-    else:
-        pods = tuple(nftsets.held(held.place, held.elements))
-    return firewall.Elements(*held.place, pods)
+    there = _read(held.place) if len(held.elements) > MANY else _asked(held)
+    return firewall.Elements(*held.place, tuple(sorted(frozenset(there) & frozenset(held.elements))))
 
 
-def _read(place: tuple[str, str, str]) -> Iterator[bytes]:
-    try:
-        yield from (key for key, _ in nftsets.read(place))
-    except netlink.Refused as error:
-        if error.errno != errno.ENOENT:  # no table, as on a new node
-            raise
+def _asked(held: firewall.Elements) -> Iterator[str]:
+    with contextlib.suppress(netlink.Refused):
+        yield from nftsets.held(held.place, held.elements)
+
+
+def _read(place: tuple[str, str, str]) -> Iterator[str]:
+    with contextlib.suppress(netlink.Refused):
+        yield from (nftsets.text(key) for key, _ in nftsets.read(place))
