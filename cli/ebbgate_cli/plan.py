@@ -12,6 +12,7 @@ from ebbgate_resolver.core import answers, listing
 from ebbgate_watcher.core import manifests, objects
 
 STDIN = pathlib.Path("-")
+_PIPED = "standard input"
 
 
 class Planned(msgspec.Struct, frozen=True):
@@ -30,14 +31,15 @@ def contents(paths: Iterable[pathlib.Path]) -> list[tuple[str, bytes]]:
     for path in paths:
         if path != STDIN:
             found |= {str(file): file.read_bytes() for file in files_of(path)}
-        elif (name := "standard input") not in found:
-            found[name] = sys.stdin.buffer.read()
+        elif _PIPED not in found:
+            # Python has no sys.stdin where it is closed. A byte more than a file may have: it is refused.
+            found[_PIPED] = sys.stdin.buffer.read(manifests.MAX_FILE + 1) if sys.stdin else b""
     return list(found.items())
 
 
 def files_of(path: pathlib.Path) -> list[pathlib.Path]:
-    """The manifests below a directory, hidden ones left out, sorted; or the one file that `path` is."""
-    if path.is_file():
+    """The manifests below a directory, hidden ones left out, sorted; or the one file or pipe it is."""
+    if not path.is_dir():
         return [path]
     found = (each for each in path.rglob("*") if each.suffix in manifests.SUFFIXES and each.is_file())
     return sorted(each for each in found if not _hidden(each.relative_to(path)))
@@ -92,11 +94,15 @@ def load(files: Iterable[tuple[str, bytes]]) -> Loaded:
 def objects_of(
     files: Iterable[tuple[str, bytes]], troubles: list[str]
 ) -> Iterator[tuple[str, objects.Observed | objects.Unusable]]:
-    """Each object with its file's name; files that can't be read are added to `troubles`."""
+    """Each object with its file's name; files that can't be read are added to `troubles`, and a pipe with
+    nothing in it, which is what a command that failed leaves.
+    """
     for name, content in files:
         file = manifests.parse(content, manifests.File())
         if file.broken:
             troubles.append(f"{name}: can't be read: {file.broken}")
+        elif name == _PIPED and not file.objects:
+            troubles.append(f"{name}: no object is in it; did what writes it fail?")
         for each in file.objects:
             yield name, each
 

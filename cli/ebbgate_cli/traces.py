@@ -67,9 +67,9 @@ def since_s(events: Iterable[Stored], subjects_: Sequence[str]) -> float:
     return times[-LOOKED_AT:][0] / 1e9 if times else 0.0
 
 
-def newest(messages: Sequence[Stored], subject: str = "") -> Trace | None:
+def newest(messages: Sequence[Stored], subject: str = "", *, whole_since_s: float = 0.0) -> Trace | None:
     """Of the events of `subject` (a fact's; empty: of any) the last one from which anything followed; else
-    the last one. None: there is none.
+    the last one. None: there is none. `whole_since_s`: from when on no message is missing, since 1970.
     """
     messages = _once(messages)
     groups = _grouped(messages)
@@ -79,9 +79,10 @@ def newest(messages: Sequence[Stored], subject: str = "") -> Trace | None:
     links = {each.trace for group in groups for each in map(trace.parse, group.work.links) if each}
     for event in events:
         context = trace.of(event.headers)
-        if context and (context.span in with_parents or context.trace in links or _judging(event, groups)):
-            return _trace(event, groups)
-    return _trace(events[0], groups) if events else None
+        judging = _judging(event, groups) if _stored_ns(event) >= whole_since_s * 1e9 else None
+        if context and (context.span in with_parents or context.trace in links or judging):
+            return _trace(event, groups, judging)
+    return _trace(events[0], groups, None) if events else None
 
 
 def _once(messages: Iterable[Stored]) -> list[Stored]:
@@ -120,7 +121,8 @@ def _who(message: Stored) -> str:
     return name.ids[0] if name and name.kind == "status" else "resolver"
 
 
-def _trace(event: Stored, groups: Sequence[_Group]) -> Trace:
+def _trace(event: Stored, groups: Sequence[_Group], judging: _Group | None) -> Trace:
+    """`judging`: the turn that judged it, where that may be known."""
     context = trace.of(event.headers)
     assert context is not None
     seen = event.headers.get(envelope.SEEN, "")
@@ -136,7 +138,7 @@ def _trace(event: Stored, groups: Sequence[_Group]) -> Trace:
         messages=1,
         shared=False,
         troubles=[],
-        steps=building.after({context.span}, context.trace, _judging(event, groups)),
+        steps=building.after({context.span}, context.trace, judging),
     )
     return Trace(lines.named(event.subject), context.trace, seen_ns, building.kernel_ns, root)
 
@@ -196,10 +198,13 @@ def _judging(event: Stored, groups: Sequence[_Group]) -> _Group | None:
     if not isinstance(policy, facts.Policy):
         return None
     version = (policy.name, policy.uid, policy.generation)
+    verdict, since_ns = subjects.verdict(policy.name), _stored_ns(event)
     judged: list[tuple[int, int]] = []
     for number, group in enumerate(groups):
         for message in group.messages:
-            found = _decoded(message) if _stored_ns(message) >= _stored_ns(event) else None
+            if message.subject != verdict or _stored_ns(message) < since_ns:
+                continue
+            found = _decoded(message)
             if isinstance(found, reports.Verdict) and (found.policy, found.uid, found.generation) == version:
                 judged.append((_stored_ns(message), number))
     return groups[min(judged)[1]] if judged else None

@@ -1,11 +1,13 @@
 """Addresses of the bus: what is shown of them has no password in it, and what can't be read is said."""
 
 import argparse
+import asyncio
+import contextlib
 import pathlib
 
 import pytest
 
-from ebbgate_bus.runtime import access
+from ebbgate_bus.runtime import access, metrics, vitals
 from ebbgate_bus.runtime.access import Access
 
 SECRET = "hun"
@@ -20,7 +22,12 @@ SHOWN = [
     ("nats://u:hun://ter2@a:1", "nats://a:1"),
     ("u:hun://ter2@a:1", "a:1"),
     ("u:hunter2@a:1", "a:1"),
+    ("nats://u:hunter2", "nats://…"),
+    ("nats://u:hun,nats://ter2@a:1", "nats://…,nats://a:1"),
+    ("nats://a:1,u:hunter2", "nats://…"),
+    ("[::1]:4222", "[::1]:4222"),
     ("context:prod", "context:prod"),
+    ("kubectl:ebbgate", "kubectl:ebbgate"),
     ("kubectl:", "kubectl:"),
 ]
 
@@ -69,3 +76,16 @@ def test_help_has_no_password_in_it() -> None:
     assert SECRET not in parser.format_help()
     assert "nats://bus%41:4222" in parser.format_help()
     assert parser.parse_args([]).nats == "nats://u:hun%2Fter2@bus%41:4222"
+
+
+async def test_a_service_that_nobody_lets_in_says_that_it_shows_a_token(tmp_path: pathlib.Path) -> None:
+    """For the alert that no usher is there, which is most of all about one that never was."""
+    own = vitals.Vitals("resolver")
+    trying = asyncio.create_task(
+        own.connect(Access(url="nats://127.0.0.1:1", token=tmp_path / "t"), name="r")
+    )
+    await asyncio.sleep(0)
+    assert metrics.one(vitals.TOKEN, 1) in list(own.measured())
+    trying.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await trying

@@ -2,6 +2,8 @@
 
 import json
 import pathlib
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -60,6 +62,25 @@ def test_what_is_piped_stands_beside_files(folder: pathlib.Path) -> None:
     told = CliRunner().invoke(cli.app, arguments, input=json.dumps(_pods(folder)))
     assert told.stdout == _plan(folder).stdout
     assert _plan().exit_code == 2
+
+
+def test_an_empty_pipe_is_no_success(folder: pathlib.Path) -> None:
+    """What is left of `kustomize build broken | ebbgate …`, where the shell has no pipefail."""
+    for command in (["plan", "-"], ["simulate", "--from", str(folder), "--filename", "-", "--exit-code"]):
+        for nothing in ("", "\n# only a comment\n---\n"):
+            told = CliRunner().invoke(cli.app, command, input=nothing)
+            assert told.exit_code == 1, told.output
+            assert "standard input: no object is in it; did what writes it fail?" in told.stderr
+
+
+def test_a_pipe_that_has_a_name_is_read_and_a_closed_input_is_an_empty_one(folder: pathlib.Path) -> None:
+    for given, said in (("/dev/stdin", "can't be read"), ("-", "no object is in it")):
+        closed = "<&-" if given == "-" else "<<< 'a: ['"
+        typed = f"{sys.executable} -m ebbgate_cli plan -f {given} {closed}"
+        done = subprocess.run(["bash", "-c", typed], capture_output=True, text=True, check=False)
+        assert done.returncode == 1, done.stderr
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def _pods(folder: pathlib.Path) -> Any:

@@ -97,6 +97,15 @@ def test_a_policy_is_followed_to_the_turn_that_judged_it_whatever_that_names(
     assert (step.at_ns, step.shared) == ((8 if parent else 9) * MS, bool(parent))
 
 
+def test_what_judged_an_event_of_long_ago_is_not_known() -> None:
+    """Only the last verdict is kept of what is older than the journal: any later turn may have made it."""
+    messages = [FACT, judged("p", None, 500)]
+    for since_s, steps in ((SEEN_NS / 1e9, 1), (SEEN_NS / 1e9 + 1, 0)):
+        found = traces.newest(messages, FACT.subject, whole_since_s=since_s)
+        assert found is not None
+        assert len(found.root.steps) == steps
+
+
 def test_the_last_event_from_which_anything_followed_is_told_of() -> None:
     context = trace.Context("c" * 32, "5" * 16)
     idle = stored(FACT.subject, POLICY, context, None, 30)

@@ -31,6 +31,8 @@ IDENTITIES = {"nkey": NKEY_HELP, "token": TOKEN_HELP, "creds": CREDS_HELP}
 """Options that say who one is, of which one at most is given."""
 
 _SCHEME, _NEXT = re.compile(r"^[a-z]+://"), re.compile(r",(?=[a-z]+://)")
+_ELSEWHERE = re.compile(r"^(context|kubectl):[\w.-]*$")
+"""Not an address, but where the command line finds one."""
 _PART = re.compile(r"-----BEGIN ([A-Z ]+)-----\s*(\S+)\s*-+END")
 
 
@@ -57,8 +59,9 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def shown(self) -> str:
-        """The servers without what may be secret: of each what stands behind its last @. Where one ends and
-        the next begins isn't sure without a scheme, as a password may have a comma: then less is shown.
+        """The servers without what may be secret: of each what stands behind its last @, and of what is no
+        address nothing. Where one ends and the next begins isn't sure without a scheme, as a password may
+        have a comma: then less is shown.
         """
         return ",".join(map(_without_user, _NEXT.split(self.url)))
 
@@ -79,7 +82,10 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
 
 def _without_user(server: str) -> str:
     scheme = "".join(_SCHEME.findall(server))
-    return scheme + server.removeprefix(scheme).rpartition("@")[2]
+    _, behind_user, address = server.removeprefix(scheme).rpartition("@")
+    # A user and a password whose host was forgotten look like a host and a port that isn't one.
+    readable = behind_user or all(map(_is_address, address.split(","))) or _ELSEWHERE.match(address)
+    return scheme + (address if readable else "…")
 
 
 def _is_address(server: str) -> bool:

@@ -119,11 +119,20 @@ class Bus(Client):
             self._signature_cb, self._auth_configured = key.signature, True
         elif self.reach.token:
             self.options["token"], self._auth_configured = access.read_secret(self.reach.token), True
-        elif self._current_server and (password := self._current_server.uri.password):
-            uri = self._current_server.uri  # where nats-py leaves %2F and the like as they are
-            self.options["user"] = urllib.parse.unquote(uri.username or "")
-            self.options["password"] = urllib.parse.unquote(password)
+        else:
+            self._present_address()
         return super()._connect_command()
+
+    def _present_address(self) -> None:
+        """What this server's own address says of us, and no other's: nats-py leaves %2F and the like as they
+        are, and what it was told once it says to each server.
+        """
+        uri = self._current_server.uri if self._current_server else urllib.parse.urlsplit("")
+        user = None if uri.username is None else urllib.parse.unquote(uri.username)
+        is_token = user is not None and uri.password is None
+        self.options["token"] = user if is_token else None
+        self.options["user"] = None if is_token else user
+        self.options["password"] = None if uri.password is None else urllib.parse.unquote(uri.password)
 
     async def _process_err(self, err_msg: str) -> None:
         """nats-py closes the client for good on most errors; we come back."""

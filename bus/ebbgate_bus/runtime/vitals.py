@@ -30,6 +30,7 @@ class Vitals:
     def __init__(self, service: str) -> None:
         """`service`: watcher, resolver, programmer, usher."""
         self.bus: connection.Bus | None = None
+        self._by_token = False
         self._service = service
         self._trouble = "no answer so far"
 
@@ -37,6 +38,7 @@ class Vitals:
         self, reach: access.Access, *, name: str, principal: permissions.Principal | None = None
     ) -> connection.Bus:
         """As `connection.connect`; what goes wrong is said meanwhile."""
+        self._by_token = reach.token is not None
         self.bus = await connection.connect(reach, name=name, principal=principal, heed=self._heed)
         return self.bus
 
@@ -57,7 +59,7 @@ class Vitals:
         version = importlib.metadata.version(f"ebbgate-{self._service}")
         yield metrics.Measured(BUILD, {(self._service, version): 1.0})
         yield metrics.one(CONNECTED, bool(self.bus and self.bus.is_connected))
-        yield metrics.one(TOKEN, bool(self.bus and self.bus.reach.token))
+        yield metrics.one(TOKEN, self._by_token)
         yield metrics.one(INTERRUPTIONS, self.bus.interruptions if self.bus else 0)
         ends_s = self.bus.certificate_ends_s if self.bus else None
         yield metrics.Measured(CERTIFICATE, {} if ends_s is None else {(): ends_s})

@@ -25,6 +25,7 @@ def command(
         list[pathlib.Path] | None,
         typer.Option(
             "--apply",
+            "--filename",
             "-f",
             metavar="PATH",
             callback=options.there,

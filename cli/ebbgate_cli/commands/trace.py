@@ -74,7 +74,9 @@ async def _find(bus: connection.Bus, candidates: list[str]) -> traces.Trace | No
     messages = await _messages(bus, candidates)
     if not candidates:
         return traces.newest(messages)
-    return next(filter(None, (traces.newest(messages, subject) for subject in candidates)), None)
+    whole_since_s = time.time() - streams.JOURNAL_S
+    found = (traces.newest(messages, subject, whole_since_s=whole_since_s) for subject in candidates)
+    return next(filter(None, found), None)
 
 
 async def _messages(bus: connection.Bus, candidates: list[str]) -> list[Stored]:
