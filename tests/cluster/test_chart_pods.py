@@ -87,9 +87,14 @@ def test_pods_are_spread_as_they_are_wanted(name: str) -> None:
     ]
     assert [each["labelSelector"] for each in usual] == [own, own]
     mine = {"maxSkew": 2, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"}
-    other = mine | {"labelSelector": {"matchLabels": {"a": "b"}}}
-    wished = pod(rendered(**{name: {"topologySpreadConstraints": [mine, other]}}), name)
-    assert wished["topologySpreadConstraints"] == [mine | {"labelSelector": own}, other]
+    other = mine | {"maxSkew": 3, "labelSelector": {"matchLabels": {"a": "b"}}}
+    second = {"maxSkew": 1, "topologyKey": "room", "whenUnsatisfiable": "ScheduleAnyway"}
+    wished = pod(rendered(**{name: {"topologySpreadConstraints": [other, mine, second]}}), name)
+    assert wished["topologySpreadConstraints"] == [
+        other,
+        mine | {"labelSelector": own},
+        second | {"labelSelector": own},
+    ]
     none = pod(rendered(**{name: {"topologySpreadConstraints": []}}), name)
     assert "topologySpreadConstraints" not in none
 

@@ -131,7 +131,7 @@ topologySpreadConstraints:
 {{- else if .values.topologySpreadConstraints }}
 topologySpreadConstraints:
   {{- range .values.topologySpreadConstraints }}
-  - {{- toYaml (hasKey . "labelSelector" | ternary . (merge $own .)) | nindent 4 }}
+  - {{- toYaml (hasKey . "labelSelector" | ternary . (merge (deepCopy $own) .)) | nindent 4 }}
   {{- end }}
 {{- end }}
 {{- end }}
