@@ -77,6 +77,18 @@ def test_what_one_has_beside_is_there(name: str) -> None:
     assert variable in container["env"]
 
 
+@pytest.mark.parametrize("name", SERVICES)
+def test_what_one_says_oneself_is_said_once(name: str) -> None:
+    """A list with a name twice would stop an upgrade half way."""
+    wish = {"tracing": {"endpoint": "http://collector:4318", "headersSecret": "who"}}
+    own = environment(rendered(**wish), name)
+    mine = {each: "mine" for each in own}
+    extra = [{"name": each, "value": value} for each, value in mine.items()]
+    assert environment(rendered(**wish, **{name: {"extraEnv": extra}}), name) == mine
+    one = rendered(**wish, **{name: {"extraEnv": extra[-1:]}})
+    assert environment(one, name) == own | {extra[-1]["name"]: "mine"}
+
+
 @pytest.mark.parametrize("name", ["watcher", "resolver", "usher", "nats"])
 def test_pods_are_spread_as_they_are_wanted(name: str) -> None:
     own = workload(rendered(), name)["spec"]["selector"]
