@@ -6,6 +6,7 @@ import base64
 import contextlib
 import pathlib
 
+from ebbgate_lab import lab
 from ebbgate_lab.cluster import scene as scenes
 from tests.docs import register, shell
 
@@ -57,6 +58,22 @@ def uninstall(scene: scenes.Scene, person: shell.Shell) -> None:
     )
     # What watchers can't give back, as they have no rights any more.
     assert scene.kubectl.get("-n", NAMESPACE, "leases")["items"] == []
+
+
+def listen(scene: scenes.Scene, person: shell.Shell) -> None:
+    """With a reader's token, where a bus outside of the cluster is."""
+    person.type("kubectl create token ebbgate-reader -n ebbgate --audience ebbgate-nats > token")
+    (person.folder / "ca.crt").write_bytes(secret(scene, "ebbgate-nats-ca")["ca.crt"])
+    url, netns = f"nats://{lab.CONTROL}:4222", scene.netns("control")
+    person.type("ebbgate --nats-ca ca.crt --nats-token token list", more=f"--nats {url}", netns=netns)
+    person.type(register.LISTEN, more=f"--server {url}", netns=netns)
+
+
+def more_than_restricted(scene: scenes.Scene) -> list[str]:
+    """Names of pods, or the first of several that are alike."""
+    level = "pod-security.kubernetes.io/enforce=restricted"
+    done = scene.kubectl.run("label", "namespace", NAMESPACE, level, "--overwrite", "--dry-run=server")
+    return [line.split()[1].rstrip(":") for line in done.stderr.splitlines() if "Warning: ebbgate" in line]
 
 
 def server_certificate(scene: scenes.Scene) -> bytes:

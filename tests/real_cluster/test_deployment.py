@@ -24,7 +24,7 @@ from tests.docs import register, shell
 
 from . import installation
 from .installation import HELM_S, NAMESPACE
-from .traffic import Traffic
+from .traffic import Traffic, until
 from .visitors import EGRESS, GATEWAY
 
 PREFIX = "ebrd-"
@@ -151,18 +151,9 @@ def test_what_the_cluster_has_can_be_planned_elsewhere(person: shell.Shell) -> N
 
 def test_only_the_programmer_is_more_than_restricted(scene: scenes.Scene) -> None:
     """As the API server's own admission sees it, and as it is on a node."""
-    asked = (
-        "label",
-        "namespace",
-        NAMESPACE,
-        "pod-security.kubernetes.io/enforce=restricted",
-        "--overwrite",
-        "--dry-run=server",
-    )
-    done = scene.kubectl.run(*asked)
-    found = [line.split()[1].rstrip(":") for line in done.stderr.splitlines() if "Warning: ebbgate" in line]
-    assert found, done.stderr
-    assert all(name.startswith("ebbgate-programmer") for name in found), done.stderr
+    found = installation.more_than_restricted(scene)
+    assert found
+    assert all(name.startswith("ebbgate-programmer") for name in found), found
     status = installation.in_programmer(scene, "cat", "/proc/1/status")
     fields = dict(line.split(":\t") for line in status.splitlines() if ":\t" in line)
     assert int(fields["CapEff"], 16) == int(fields["CapBnd"], 16) == 1 << 12 | 1 << 39
@@ -255,11 +246,30 @@ def test_a_gateway_is_drained(scene: scenes.Scene, traffic: Traffic) -> None:
     traffic.assert_none_lost_or_wrong()
 
 
+def test_an_upgrade_puts_right_where_the_api_server_is(
+    scene: scenes.Scene, traffic: Traffic, person: shell.Shell
+) -> None:
+    """Where the installed policies let nobody reach it."""
+    elsewhere = f"networkPolicies.egress.apiServerCIDRs={{{webserver.ADDRESS}/32}}"
+    upgrade = [each for each in INSTALL if each != "--wait"]
+    scene.helm.call("upgrade", *upgrade, "--reuse-values", "--set", elsewhere)
+
+    def refused() -> bool:
+        return "Error" in installation.called(scene, "usher", lab.CONTROL, 6443)
+
+    until(refused, lambda: elsewhere)
+    person.type(register.UPGRADE, more=f"--set {NODES}", within_s=HELM_S)
+    until(lambda: not refused(), lambda: NODES)
+    traffic.until_more()
+    traffic.assert_none_lost_or_wrong()
+
+
 def test_upgraded(scene: scenes.Scene, traffic: Traffic, person: shell.Shell) -> None:
-    """To the same, and by values that change all pods at once, with keys and certificates anew."""
-    person.type(register.UPGRADE, within_s=HELM_S)
+    """By values that change all pods at once, with keys and certificates anew."""
     before = installation.server_certificate(scene)
     changed = [f"{name}.podAnnotations.round=two" for name in ("watcher", "resolver", "programmer", "nats")]
+    # Which the chart sets, too.
+    changed += ["watcher.extraEnv[0].name=EBBGATE_LOG_FORMAT", "watcher.extraEnv[0].value=text"]
     person.type(
         "helm upgrade … --set credentials.rotate=true",
         words={"…": f"{CHART} --reuse-values --wait --set {','.join(changed)}"},
@@ -342,21 +352,12 @@ def test_installed_with_a_nats_of_ones_own(
     try:
         server.start()
         traffic.follow_a_change("192.0.2.64/26")
-        listen(scene, person)
+        installation.listen(scene, person)
         traffic.until_more()
         traffic.forgive()
         traffic.assert_none_lost_or_wrong()
     finally:
         server.kill()
-
-
-def listen(scene: scenes.Scene, person: shell.Shell) -> None:
-    """With a reader's token, where the bus is."""
-    person.type("kubectl create token ebbgate-reader -n ebbgate --audience ebbgate-nats > token")
-    (person.folder / "ca.crt").write_bytes(installation.secret(scene, "ebbgate-nats-ca")["ca.crt"])
-    url, netns = f"nats://{lab.CONTROL}:4222", scene.netns("control")
-    person.type("ebbgate --nats-ca ca.crt --nats-token token list", more=f"--nats {url}", netns=netns)
-    person.type(register.LISTEN, more=f"--server {url}", netns=netns)
 
 
 def test_cleaned_nodes_are_as_they_were(scene: scenes.Scene, traffic: Traffic, person: shell.Shell) -> None:
