@@ -238,6 +238,7 @@ DEPLOYED: dict[str, Said] = {
     "kubectl delete secret -n ebbgate -l app.kubernetes.io/part-of=ebbgate": said(
         '^secret "ebbgate-nats-authority" deleted', '^secret "ebbgate-nats-server" deleted'
     ),
+    "kubectl delete lease -n ebbgate ebbgate-watcher": said('^lease.* "ebbgate-watcher" deleted'),
 }
 """On its way from the first installation to the last trace, there, too."""
 

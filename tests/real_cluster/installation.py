@@ -56,8 +56,6 @@ def uninstall(scene: scenes.Scene, person: shell.Shell) -> None:
         lambda: not scene.kubectl.get("-n", NAMESPACE, "pods")["items"],
         lambda: scene.kubectl.call("-n", NAMESPACE, "get", "pods"),
     )
-    # What watchers can't give back, as they have no rights any more.
-    assert scene.kubectl.get("-n", NAMESPACE, "leases")["items"] == []
 
 
 def listen(scene: scenes.Scene, person: shell.Shell) -> None:

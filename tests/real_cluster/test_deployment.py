@@ -28,7 +28,7 @@ from .traffic import Traffic, until
 from .visitors import EGRESS, GATEWAY
 
 PREFIX = "ebrd-"
-INSTALL = (NAMESPACE, str(helm.CHART), "--namespace", NAMESPACE, "--wait", "--timeout", "120s")
+INSTALL = (NAMESPACE, str(helm.CHART), "--namespace", NAMESPACE, "--timeout", "120s")
 CRD = "crd/ciliumegressgatewaypolicies.cilium.io"
 WORKLOADS = (
     "deployment/ebbgate-watcher",
@@ -251,8 +251,7 @@ def test_an_upgrade_puts_right_where_the_api_server_is(
 ) -> None:
     """Where the installed policies let nobody reach it."""
     elsewhere = f"networkPolicies.egress.apiServerCIDRs={{{webserver.ADDRESS}/32}}"
-    upgrade = [each for each in INSTALL if each != "--wait"]
-    scene.helm.call("upgrade", *upgrade, "--reuse-values", "--set", elsewhere)
+    scene.helm.call("upgrade", *INSTALL, "--reuse-values", "--set", elsewhere)
 
     def refused() -> bool:
         return "Error" in installation.called(scene, "usher", lab.CONTROL, 6443)
@@ -337,9 +336,8 @@ def test_installed_with_a_nats_of_ones_own(
     """Outside of the cluster, with the accounts and the certificate that the chart's job made for it."""
     installation.uninstall(scene, person)
     bus = {"url": f"nats://{lab.CONTROL}:4222", "auth": {"enabled": True}, "tls": {"enabled": True}}
-    options = [each for each in INSTALL if each != "--wait"]
     values = {"nats": bus, "credentials": {"names": [lab.CONTROL]}}
-    scene.helm.call("install", *options, "--set", NODES, values=values)
+    scene.helm.call("install", *INSTALL, "--set", NODES, values=values)
     for name, content in installation.secret(scene, "ebbgate-nats-server").items():
         (tmp_path / name).write_bytes(content)
     security = f"""
@@ -383,6 +381,7 @@ def test_installed_once_more_and_cleaned_before_it_goes(
     installation.assert_clean(scene, traffic)
     installation.uninstall(scene, person)
     person.type("kubectl delete secret -n ebbgate -l app.kubernetes.io/part-of=ebbgate")
+    person.type("kubectl delete lease -n ebbgate ebbgate-watcher")
 
 
 def test_without_helm_by_the_plain_manifest(
