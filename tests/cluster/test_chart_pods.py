@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .test_chart import ON, Manifest, named, rendered
+from .test_chart import ON, Manifest, named, rendered, run
 
 SERVICES = ("watcher", "resolver", "usher", "programmer")
 TRACED = ("watcher", "resolver", "programmer")
@@ -57,6 +57,23 @@ def test_spans_go_where_they_are_wanted(ratio: float | str) -> None:
             "OTEL_TRACES_SAMPLER_ARG": "0.01",
             "OTEL_EXPORTER_OTLP_HEADERS": {"secretKeyRef": {"name": "who", "key": "headers"}},
         }
+
+
+@pytest.mark.parametrize("ratio", ["0", "0.0", "1", "1.0", ".5", "0.25", "1e-3", "2.5E-07"])
+def test_a_part_of_all_traces_may_be_written_as_any_number(ratio: str) -> None:
+    """By --set, with which Helm takes all but whole numbers for strings, and in a file."""
+    endpoint = {"endpoint": "http://collector:4318"}
+    by_set = rendered("--set", f"tracing.ratio={ratio}", tracing=endpoint)
+    in_a_file = rendered(tracing=endpoint | {"ratio": float(ratio)})
+    for found in (by_set, in_a_file):
+        assert float(environment(found, "watcher")["OTEL_TRACES_SAMPLER_ARG"]) == float(ratio)
+
+
+@pytest.mark.parametrize("ratio", ["1.1", "2", "-0.1", "1e3", "half", ""])
+def test_what_is_no_part_is_refused(ratio: str) -> None:
+    done = run("--set", f"tracing.ratio={ratio}")
+    assert done.returncode
+    assert "at '/tracing/ratio'" in done.stderr
 
 
 def test_without_an_endpoint_nothing_is_said_of_tracing() -> None:
