@@ -74,7 +74,7 @@ def person(scene: scenes.Scene, tmp_path_factory: pytest.TempPathFactory) -> she
     (folder / "tmp").mkdir()
     environment = {"KUBECONFIG": str(scene.cluster.kubeconfig()), "EBBGATE_NATS_URL": "kubectl:"}
     return shell.Shell(
-        register.LOOKED | register.DEPLOYED,
+        register.LOOKED | register.DEPLOYED | register.NOTED,
         folder,
         environment=environment | {"TMPDIR": str(folder / "tmp")},
         programs=("helm", "kubectl", "nats"),
@@ -115,6 +115,13 @@ def test_who_asks_from_outside_is_answered(
     assert list((person.folder / "tmp").glob("ebbgate-*")) == []
 
 
+def test_what_helm_says_can_be_typed(scene: scenes.Scene, person: shell.Shell) -> None:
+    programmer = installation.programmers(scene)[0]
+    words = {"NODE": GATEWAY, "POD-OF-THE-PROGRAMMER": programmer, "CHART": "deploy/helm/ebbgate"}
+    installation.type_notes(scene, person, words)
+    scene.kubectl.call("delete", "cegp", "try")
+
+
 def test_who_listens_through_kubectl_needs_the_rights_of_the_page(
     scene: scenes.Scene, traffic: Traffic, tmp_path: pathlib.Path
 ) -> None:
@@ -132,13 +139,7 @@ def test_who_listens_through_kubectl_needs_the_rights_of_the_page(
         listener.type("ebbgate list")
     page = (helm.CHART.parents[2] / "docs" / "security.md").read_text()
     rules = yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0])["rules"]
-    named = {"metadata": {"name": "listener", "namespace": NAMESPACE}}
-    group = "rbac.authorization.k8s.io"
-    scene.kubectl.apply({"apiVersion": f"{group}/v1", "kind": "Role", "rules": rules} | named)
-    bound = {"roleRef": {"apiGroup": group, "kind": "Role", "name": "listener"}}
-    subjects = [{"apiGroup": group, "kind": "User", "name": "listener"}]
-    binding = {"apiVersion": f"{group}/v1", "kind": "RoleBinding", "subjects": subjects}
-    scene.kubectl.apply(binding | bound | named)
+    installation.allow(scene, "listener", rules)
     listener.type("ebbgate list")
 
 
@@ -252,13 +253,10 @@ def test_an_upgrade_puts_right_where_the_api_server_is(
     """Where the installed policies let nobody reach it."""
     elsewhere = f"networkPolicies.egress.apiServerCIDRs={{{webserver.ADDRESS}/32}}"
     scene.helm.call("upgrade", *INSTALL, "--reuse-values", "--set", elsewhere)
-
-    def refused() -> bool:
-        return "Error" in installation.called(scene, "usher", lab.CONTROL, 6443)
-
-    until(refused, lambda: elsewhere)
+    api = ("usher", lab.CONTROL, 6443)
+    until(lambda: "Error" in installation.called(scene, *api), lambda: elsewhere)
     person.type(register.UPGRADE, more=f"--set {NODES}", within_s=HELM_S)
-    until(lambda: not refused(), lambda: NODES)
+    until(lambda: "Error" not in installation.called(scene, *api), lambda: NODES)
     traffic.until_more()
     traffic.assert_none_lost_or_wrong()
 
@@ -378,6 +376,7 @@ def test_installed_once_more_and_cleaned_before_it_goes(
     traffic.until_more()
     assert "ebbgate" in installation.in_programmer(scene, "ls", "/sys/fs/bpf").split()
     person.type(register.CLEAN, within_s=HELM_S)
+    installation.type_notes(scene, person, {})
     installation.assert_clean(scene, traffic)
     installation.uninstall(scene, person)
     person.type("kubectl delete secret -n ebbgate -l app.kubernetes.io/part-of=ebbgate")
