@@ -24,7 +24,7 @@ from tests.docs import register, shell
 
 from . import installation
 from .installation import HELM_S, NAMESPACE
-from .traffic import Traffic, until
+from .traffic import Traffic
 from .visitors import EGRESS, GATEWAY
 
 PREFIX = "ebrd-"
@@ -247,22 +247,9 @@ def test_a_gateway_is_drained(scene: scenes.Scene, traffic: Traffic) -> None:
     traffic.assert_none_lost_or_wrong()
 
 
-def test_an_upgrade_puts_right_where_the_api_server_is(
-    scene: scenes.Scene, traffic: Traffic, person: shell.Shell
-) -> None:
-    """Where the installed policies let nobody reach it."""
-    elsewhere = f"networkPolicies.egress.apiServerCIDRs={{{webserver.ADDRESS}/32}}"
-    scene.helm.call("upgrade", *INSTALL, "--reuse-values", "--set", elsewhere)
-    api = ("usher", lab.CONTROL, 6443)
-    until(lambda: "Error" in installation.called(scene, *api), lambda: elsewhere)
-    person.type(register.UPGRADE, more=f"--set {NODES}", within_s=HELM_S)
-    until(lambda: "Error" not in installation.called(scene, *api), lambda: NODES)
-    traffic.until_more()
-    traffic.assert_none_lost_or_wrong()
-
-
 def test_upgraded(scene: scenes.Scene, traffic: Traffic, person: shell.Shell) -> None:
-    """By values that change all pods at once, with keys and certificates anew."""
+    """To the same, and by values that change all pods at once, with keys and certificates anew."""
+    person.type(register.UPGRADE, within_s=HELM_S)
     before = installation.server_certificate(scene)
     changed = [f"{name}.podAnnotations.round=two" for name in ("watcher", "resolver", "programmer", "nats")]
     # Which the chart sets, too.
