@@ -90,14 +90,6 @@ def test_rights_are_those_that_the_tests_of_rights_know() -> None:
     assert found == essence(known)
 
 
-def test_the_lease_is_there_for_watchers_to_write_into() -> None:
-    found = rendered()
-    lease = named(found, "Lease", "ebbgate-watcher")
-    told = environment(named(found, "Deployment", "ebbgate-watcher"))["EBBGATE_LEASE"]
-    assert told == f"{lease['metadata']['namespace']}/{lease['metadata']['name']}"
-    assert "spec" not in lease
-
-
 def test_the_crd_is_that_of_deploy_and_is_kept() -> None:
     (crd,) = [each for each in rendered() if each["kind"] == "CustomResourceDefinition"]
     assert crd["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}

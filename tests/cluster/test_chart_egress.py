@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .test_chart import Manifest, rendered
+from .test_chart import Manifest, named, rendered
 
 DNS = frozenset({("UDP", 53), ("TCP", 53)})
 ANYWHERE = "anywhere"
@@ -60,6 +60,23 @@ def test_each_may_call_whom_it_needs() -> None:
         "cli": {dns, bus},
         "nats": {dns, ("nats", tcp(6222))},
     }
+
+
+def test_no_policy_limits_the_job_that_an_upgrade_begins_with() -> None:
+    """Those that are installed may be what it is to put right."""
+    found = rendered(networkPolicies={"egress": {"enabled": True}})
+    selectors = [
+        each["spec"]["podSelector"]["matchLabels"].items()
+        for each in found
+        if each["kind"] == "NetworkPolicy" and each["spec"]["policyTypes"] == ["Egress"]
+    ]
+    job = named(found, "Job", "ebbgate-credentials-setup")["spec"]
+    later = named(found, "CronJob", "ebbgate-credentials")["spec"]["jobTemplate"]["spec"]
+    limiting = [
+        [each for each in selectors if each <= it["template"]["metadata"]["labels"].items()]
+        for it in (job, later)
+    ]
+    assert [len(each) for each in limiting] == [0, 1]
 
 
 def test_the_api_server_is_where_one_says() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .test_chart import ON, Manifest, named, rendered
+from .test_chart import ON, Manifest, named, rendered, run
 
 SERVICES = ("watcher", "resolver", "usher", "programmer")
 TRACED = ("watcher", "resolver", "programmer")
@@ -59,6 +59,23 @@ def test_spans_go_where_they_are_wanted(ratio: float | str) -> None:
         }
 
 
+@pytest.mark.parametrize("ratio", ["0", "0.0", "1", "1.0", ".5", "0.25", "1e-3", "2.5E-07"])
+def test_a_part_of_all_traces_may_be_written_as_any_number(ratio: str) -> None:
+    """By --set, with which Helm takes all but whole numbers for strings, and in a file."""
+    endpoint = {"endpoint": "http://collector:4318"}
+    by_set = rendered("--set", f"tracing.ratio={ratio}", tracing=endpoint)
+    in_a_file = rendered(tracing=endpoint | {"ratio": float(ratio)})
+    for found in (by_set, in_a_file):
+        assert float(environment(found, "watcher")["OTEL_TRACES_SAMPLER_ARG"]) == float(ratio)
+
+
+@pytest.mark.parametrize("ratio", ["1.1", "2", "-0.1", "1e3", "half", ""])
+def test_what_is_no_part_is_refused(ratio: str) -> None:
+    done = run("--set", f"tracing.ratio={ratio}")
+    assert done.returncode
+    assert "at '/tracing/ratio'" in done.stderr
+
+
 def test_without_an_endpoint_nothing_is_said_of_tracing() -> None:
     found = rendered()
     assert not [key for name in TRACED for key in environment(found, name) if key.startswith("OTEL_")]
@@ -77,6 +94,18 @@ def test_what_one_has_beside_is_there(name: str) -> None:
     assert variable in container["env"]
 
 
+@pytest.mark.parametrize("name", SERVICES)
+def test_what_one_says_oneself_is_said_once(name: str) -> None:
+    """A list with a name twice would stop an upgrade half way."""
+    wish = {"tracing": {"endpoint": "http://collector:4318", "headersSecret": "who"}}
+    own = environment(rendered(**wish), name)
+    mine = {each: "mine" for each in own}
+    extra = [{"name": each, "value": value} for each, value in mine.items()]
+    assert environment(rendered(**wish, **{name: {"extraEnv": extra}}), name) == mine
+    one = rendered(**wish, **{name: {"extraEnv": extra[-1:]}})
+    assert environment(one, name) == own | {extra[-1]["name"]: "mine"}
+
+
 @pytest.mark.parametrize("name", ["watcher", "resolver", "usher", "nats"])
 def test_pods_are_spread_as_they_are_wanted(name: str) -> None:
     own = workload(rendered(), name)["spec"]["selector"]
@@ -87,9 +116,14 @@ def test_pods_are_spread_as_they_are_wanted(name: str) -> None:
     ]
     assert [each["labelSelector"] for each in usual] == [own, own]
     mine = {"maxSkew": 2, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"}
-    other = mine | {"labelSelector": {"matchLabels": {"a": "b"}}}
-    wished = pod(rendered(**{name: {"topologySpreadConstraints": [mine, other]}}), name)
-    assert wished["topologySpreadConstraints"] == [mine | {"labelSelector": own}, other]
+    other = mine | {"maxSkew": 3, "labelSelector": {"matchLabels": {"a": "b"}}}
+    second = {"maxSkew": 1, "topologyKey": "room", "whenUnsatisfiable": "ScheduleAnyway"}
+    wished = pod(rendered(**{name: {"topologySpreadConstraints": [other, mine, second]}}), name)
+    assert wished["topologySpreadConstraints"] == [
+        other,
+        mine | {"labelSelector": own},
+        second | {"labelSelector": own},
+    ]
     none = pod(rendered(**{name: {"topologySpreadConstraints": []}}), name)
     assert "topologySpreadConstraints" not in none
 

@@ -50,6 +50,11 @@ def commands(page: str) -> Iterator[str]:
             yield text
 
 
+def of_notes(notes: str) -> list[str]:
+    """Those of what Helm says after an installation."""
+    return [command for command in _of_block(notes.splitlines()) if PROGRAM.match(command)]
+
+
 def _of_block(lines: list[str]) -> Iterator[str]:
     """One line each, or several that belong together."""
     taken = iter(lines)

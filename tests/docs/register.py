@@ -238,8 +238,32 @@ DEPLOYED: dict[str, Said] = {
     "kubectl delete secret -n ebbgate -l app.kubernetes.io/part-of=ebbgate": said(
         '^secret "ebbgate-nats-authority" deleted', '^secret "ebbgate-nats-server" deleted'
     ),
+    "kubectl delete lease -n ebbgate ebbgate-watcher": said('^lease.* "ebbgate-watcher" deleted'),
 }
 """On its way from the first installation to the last trace, there, too."""
+
+NOTED: dict[str, Said] = {
+    "kubectl -n ebbgate exec -it deploy/ebbgate-cli -- ebbgate status": said("^Ebbgate .* works$"),
+    "kubectl label node NODE egress-gateway=true": said("labeled$"),
+    """kubectl apply -f - <<EOF
+apiVersion: cilium.io/v2
+kind: CiliumEgressGatewayPolicy
+metadata: {name: try}
+spec:
+  selectors:
+    - podSelector: {matchLabels: {app: egress}}
+  destinationCIDRs: [0.0.0.0/0]
+  egressGateway:
+    nodeSelector: {matchLabels: {egress-gateway: "true"}}
+EOF""": said("/try created$"),
+    "kubectl wait cegp/try --for=condition=Programmed --timeout=30s": said("/try condition met$"),
+    "kubectl describe cegp try": said(_PROGRAMMED),
+    "kubectl -n ebbgate exec -it deploy/ebbgate-cli -- ebbgate list": said(_LISTED),
+    "kubectl -n ebbgate exec -it deploy/ebbgate-cli -- ebbgate top": said(_TOP, exits=None),
+    "kubectl -n ebbgate exec POD-OF-THE-PROGRAMMER -- ebbgate-programmer doctor": said("^ok +installed "),
+    "kubectl -n ebbgate rollout status daemonset/ebbgate-programmer": said("successfully rolled out$"),
+}
+"""What Helm says after an installation, beside what pages tell; there, too."""
 
 BY_CI = ("make test", "make check", "make setup")
 """`.ci/run` is the first of them, and that is made of the others."""

@@ -5,9 +5,12 @@ looked at, and how it goes.
 import base64
 import contextlib
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
+from ebbgate_lab import lab
 from ebbgate_lab.cluster import scene as scenes
-from tests.docs import register, shell
+from tests.docs import pages, register, shell
 
 from .traffic import Traffic, until
 
@@ -55,8 +58,42 @@ def uninstall(scene: scenes.Scene, person: shell.Shell) -> None:
         lambda: not scene.kubectl.get("-n", NAMESPACE, "pods")["items"],
         lambda: scene.kubectl.call("-n", NAMESPACE, "get", "pods"),
     )
-    # What watchers can't give back, as they have no rights any more.
-    assert scene.kubectl.get("-n", NAMESPACE, "leases")["items"] == []
+
+
+def type_notes(scene: scenes.Scene, person: shell.Shell, words: Mapping[str, str]) -> None:
+    """What Helm said last, in its order; but what the story types elsewhere."""
+    said = scene.helm.call("get", "notes", NAMESPACE, "--namespace", NAMESPACE)
+    elsewhere = {register.CLEAN, register.UNINSTALL}
+    for command in pages.of_notes(said):
+        if shell.filled(command, words) not in elsewhere:
+            person.type(command, words=words)
+
+
+def listen(scene: scenes.Scene, person: shell.Shell) -> None:
+    """With a reader's token, where a bus outside of the cluster is."""
+    person.type("kubectl create token ebbgate-reader -n ebbgate --audience ebbgate-nats > token")
+    (person.folder / "ca.crt").write_bytes(secret(scene, "ebbgate-nats-ca")["ca.crt"])
+    url, netns = f"nats://{lab.CONTROL}:4222", scene.netns("control")
+    person.type("ebbgate --nats-ca ca.crt --nats-token token list", more=f"--nats {url}", netns=netns)
+    person.type(register.LISTEN, more=f"--server {url}", netns=netns)
+
+
+def allow(scene: scenes.Scene, user: str, rules: list[dict[str, Any]]) -> None:
+    """In Ebbgate's namespace."""
+    named = {"metadata": {"name": user, "namespace": NAMESPACE}}
+    group = "rbac.authorization.k8s.io"
+    scene.kubectl.apply({"apiVersion": f"{group}/v1", "kind": "Role", "rules": rules} | named)
+    bound = {"roleRef": {"apiGroup": group, "kind": "Role", "name": user}}
+    subjects = [{"apiGroup": group, "kind": "User", "name": user}]
+    binding = {"apiVersion": f"{group}/v1", "kind": "RoleBinding", "subjects": subjects}
+    scene.kubectl.apply(binding | bound | named)
+
+
+def more_than_restricted(scene: scenes.Scene) -> list[str]:
+    """Names of pods, or the first of several that are alike."""
+    level = "pod-security.kubernetes.io/enforce=restricted"
+    done = scene.kubectl.run("label", "namespace", NAMESPACE, level, "--overwrite", "--dry-run=server")
+    return [line.split()[1].rstrip(":") for line in done.stderr.splitlines() if "Warning: ebbgate" in line]
 
 
 def server_certificate(scene: scenes.Scene) -> bytes:

@@ -28,7 +28,7 @@ from .traffic import Traffic
 from .visitors import EGRESS, GATEWAY
 
 PREFIX = "ebrd-"
-INSTALL = (NAMESPACE, str(helm.CHART), "--namespace", NAMESPACE, "--wait", "--timeout", "120s")
+INSTALL = (NAMESPACE, str(helm.CHART), "--namespace", NAMESPACE, "--timeout", "120s")
 CRD = "crd/ciliumegressgatewaypolicies.cilium.io"
 WORKLOADS = (
     "deployment/ebbgate-watcher",
@@ -74,7 +74,7 @@ def person(scene: scenes.Scene, tmp_path_factory: pytest.TempPathFactory) -> she
     (folder / "tmp").mkdir()
     environment = {"KUBECONFIG": str(scene.cluster.kubeconfig()), "EBBGATE_NATS_URL": "kubectl:"}
     return shell.Shell(
-        register.LOOKED | register.DEPLOYED,
+        register.LOOKED | register.DEPLOYED | register.NOTED,
         folder,
         environment=environment | {"TMPDIR": str(folder / "tmp")},
         programs=("helm", "kubectl", "nats"),
@@ -115,6 +115,13 @@ def test_who_asks_from_outside_is_answered(
     assert list((person.folder / "tmp").glob("ebbgate-*")) == []
 
 
+def test_what_helm_says_can_be_typed(scene: scenes.Scene, person: shell.Shell) -> None:
+    programmer = installation.programmers(scene)[0]
+    words = {"NODE": GATEWAY, "POD-OF-THE-PROGRAMMER": programmer, "CHART": "deploy/helm/ebbgate"}
+    installation.type_notes(scene, person, words)
+    scene.kubectl.call("delete", "cegp", "try")
+
+
 def test_who_listens_through_kubectl_needs_the_rights_of_the_page(
     scene: scenes.Scene, traffic: Traffic, tmp_path: pathlib.Path
 ) -> None:
@@ -132,13 +139,7 @@ def test_who_listens_through_kubectl_needs_the_rights_of_the_page(
         listener.type("ebbgate list")
     page = (helm.CHART.parents[2] / "docs" / "security.md").read_text()
     rules = yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0])["rules"]
-    named = {"metadata": {"name": "listener", "namespace": NAMESPACE}}
-    group = "rbac.authorization.k8s.io"
-    scene.kubectl.apply({"apiVersion": f"{group}/v1", "kind": "Role", "rules": rules} | named)
-    bound = {"roleRef": {"apiGroup": group, "kind": "Role", "name": "listener"}}
-    subjects = [{"apiGroup": group, "kind": "User", "name": "listener"}]
-    binding = {"apiVersion": f"{group}/v1", "kind": "RoleBinding", "subjects": subjects}
-    scene.kubectl.apply(binding | bound | named)
+    installation.allow(scene, "listener", rules)
     listener.type("ebbgate list")
 
 
@@ -151,18 +152,9 @@ def test_what_the_cluster_has_can_be_planned_elsewhere(person: shell.Shell) -> N
 
 def test_only_the_programmer_is_more_than_restricted(scene: scenes.Scene) -> None:
     """As the API server's own admission sees it, and as it is on a node."""
-    asked = (
-        "label",
-        "namespace",
-        NAMESPACE,
-        "pod-security.kubernetes.io/enforce=restricted",
-        "--overwrite",
-        "--dry-run=server",
-    )
-    done = scene.kubectl.run(*asked)
-    found = [line.split()[1].rstrip(":") for line in done.stderr.splitlines() if "Warning: ebbgate" in line]
-    assert found, done.stderr
-    assert all(name.startswith("ebbgate-programmer") for name in found), done.stderr
+    found = installation.more_than_restricted(scene)
+    assert found
+    assert all(name.startswith("ebbgate-programmer") for name in found), found
     status = installation.in_programmer(scene, "cat", "/proc/1/status")
     fields = dict(line.split(":\t") for line in status.splitlines() if ":\t" in line)
     assert int(fields["CapEff"], 16) == int(fields["CapBnd"], 16) == 1 << 12 | 1 << 39
@@ -260,6 +252,8 @@ def test_upgraded(scene: scenes.Scene, traffic: Traffic, person: shell.Shell) ->
     person.type(register.UPGRADE, within_s=HELM_S)
     before = installation.server_certificate(scene)
     changed = [f"{name}.podAnnotations.round=two" for name in ("watcher", "resolver", "programmer", "nats")]
+    # Which the chart sets, too.
+    changed += ["watcher.extraEnv[0].name=EBBGATE_LOG_FORMAT", "watcher.extraEnv[0].value=text"]
     person.type(
         "helm upgrade … --set credentials.rotate=true",
         words={"…": f"{CHART} --reuse-values --wait --set {','.join(changed)}"},
@@ -327,9 +321,8 @@ def test_installed_with_a_nats_of_ones_own(
     """Outside of the cluster, with the accounts and the certificate that the chart's job made for it."""
     installation.uninstall(scene, person)
     bus = {"url": f"nats://{lab.CONTROL}:4222", "auth": {"enabled": True}, "tls": {"enabled": True}}
-    options = [each for each in INSTALL if each != "--wait"]
     values = {"nats": bus, "credentials": {"names": [lab.CONTROL]}}
-    scene.helm.call("install", *options, "--set", NODES, values=values)
+    scene.helm.call("install", *INSTALL, "--set", NODES, values=values)
     for name, content in installation.secret(scene, "ebbgate-nats-server").items():
         (tmp_path / name).write_bytes(content)
     security = f"""
@@ -342,21 +335,12 @@ def test_installed_with_a_nats_of_ones_own(
     try:
         server.start()
         traffic.follow_a_change("192.0.2.64/26")
-        listen(scene, person)
+        installation.listen(scene, person)
         traffic.until_more()
         traffic.forgive()
         traffic.assert_none_lost_or_wrong()
     finally:
         server.kill()
-
-
-def listen(scene: scenes.Scene, person: shell.Shell) -> None:
-    """With a reader's token, where the bus is."""
-    person.type("kubectl create token ebbgate-reader -n ebbgate --audience ebbgate-nats > token")
-    (person.folder / "ca.crt").write_bytes(installation.secret(scene, "ebbgate-nats-ca")["ca.crt"])
-    url, netns = f"nats://{lab.CONTROL}:4222", scene.netns("control")
-    person.type("ebbgate --nats-ca ca.crt --nats-token token list", more=f"--nats {url}", netns=netns)
-    person.type(register.LISTEN, more=f"--server {url}", netns=netns)
 
 
 def test_cleaned_nodes_are_as_they_were(scene: scenes.Scene, traffic: Traffic, person: shell.Shell) -> None:
@@ -379,9 +363,11 @@ def test_installed_once_more_and_cleaned_before_it_goes(
     traffic.until_more()
     assert "ebbgate" in installation.in_programmer(scene, "ls", "/sys/fs/bpf").split()
     person.type(register.CLEAN, within_s=HELM_S)
+    installation.type_notes(scene, person, {})
     installation.assert_clean(scene, traffic)
     installation.uninstall(scene, person)
     person.type("kubectl delete secret -n ebbgate -l app.kubernetes.io/part-of=ebbgate")
+    person.type("kubectl delete lease -n ebbgate ebbgate-watcher")
 
 
 def test_without_helm_by_the_plain_manifest(

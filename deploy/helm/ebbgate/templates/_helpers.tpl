@@ -131,7 +131,7 @@ topologySpreadConstraints:
 {{- else if .values.topologySpreadConstraints }}
 topologySpreadConstraints:
   {{- range .values.topologySpreadConstraints }}
-  - {{- toYaml (hasKey . "labelSelector" | ternary . (merge $own .)) | nindent 4 }}
+  - {{- toYaml (hasKey . "labelSelector" | ternary . (merge (deepCopy $own) .)) | nindent 4 }}
   {{- end }}
 {{- end }}
 {{- end }}
@@ -142,6 +142,15 @@ topologySpreadConstraints:
   value: {{ .Values.logging.format }}
 - name: EBBGATE_LOG_LEVEL
   value: {{ .Values.logging.level }}
+{{- end }}
+
+{{/* What a service is told: by `own`, a list in YAML, but for what `extra` names, too. No name may be there twice. */}}
+{{- define "ebbgate.env" -}}
+{{- $named := list }}
+{{- range .extra }}{{ $named = append $named .name }}{{ end }}
+{{- $env := list }}
+{{- range fromYamlArray .own }}{{ if not (has .name $named) }}{{ $env = append $env . }}{{ end }}{{ end }}
+{{- concat $env .extra | toYaml }}
 {{- end }}
 
 {{/* Of who takes the spans. */}}
@@ -237,32 +246,7 @@ name: {{ .name }}
 image: {{ include "ebbgate.image" (dict "root" .root "image" $values.image) }}
 imagePullPolicy: {{ $values.image.pullPolicy }}
 command: [ebbgate-programmer, {{ .command }}]
-env:
-  {{- include "ebbgate.nats.env" .root | nindent 2 }}
-  - name: EBBGATE_NODE
-    valueFrom:
-      fieldRef:
-        fieldPath: spec.nodeName
-  - name: EBBGATE_PORT
-    value: {{ $values.port | quote }}
-  - name: EBBGATE_ATTACH
-    value: {{ $values.attach }}
-  - name: EBBGATE_DIRECT
-    value: {{ $values.direct | quote }}
-  - name: EBBGATE_RESYNC
-    value: {{ $values.resyncSeconds | quote }}
-  # A container's own /proc/sys is read-only.
-  - name: EBBGATE_PROC_SYS
-    value: /host/proc/sys
-  {{- if eq .command "run" }}
-  - name: EBBGATE_HEALTH_PORT
-    value: {{ $values.health.port | quote }}
-  - name: EBBGATE_HEALTH_BIND
-    value: {{ include "ebbgate.programmer.bind" .root | quote }}
-  {{- include "ebbgate.tracing" .root | nindent 2 }}
-  {{- end }}
-  {{- include "ebbgate.logging" .root | nindent 2 }}
-  {{- with $values.extraEnv }}{{ toYaml . | nindent 2 }}{{ end }}
+env: {{- include "ebbgate.env" (dict "own" (include "ebbgate.programmer.env" .) "extra" $values.extraEnv) | nindent 2 }}
 {{- if eq .command "run" }}
 ports:
   - {name: health, containerPort: {{ $values.health.port }}}
