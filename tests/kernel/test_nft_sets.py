@@ -152,8 +152,10 @@ def test_pods_that_went_are_known_after_the_tables_were_made_anew(hands: kernel.
     moved(hands, 0, 3)
     moved(hands, 3, 1)
     before = nftsets.read(LEFT)
-    hands.apply(changes.SetFirewall(firewall.chains(19021), state(1, {})))
-    assert nftsets.read(LEFT) == before
+    for damage in ("", "delete table ip ebbgate_guard\n"):
+        nft.apply(damage)
+        hands.apply(changes.SetFirewall(firewall.chains(19021), state(1, {})))
+        assert nftsets.read(LEFT) == before
     assert nftsets.covered() == state(1, {}).covered
 
 
@@ -165,6 +167,15 @@ def test_no_change_waits_for_room_among_those_that_went(
     moved(hands, 1, 0)
     assert nftsets.covered() == set()
     assert [record.message for record in caplog.records] == ["left.full"]
+
+
+def test_the_last_that_went_are_remembered_as_far_as_there_is_room(hands: kernel.Kernel) -> None:
+    filled(firewall.MAX_ENDPOINTS)
+    moved(hands, 0, 2)
+    moved(hands, 2, 1)
+    hands.apply(changes.SetFirewall(firewall.chains(19021), state(1, {})))
+    assert len(nftsets.read(LEFT)) == firewall.MAX_ENDPOINTS
+    assert (netlink.packed("10.244.0.1"), b"") in nftsets.read(LEFT)
 
 
 def test_what_is_refused_for_another_reason_is_refused(hands: kernel.Kernel) -> None:

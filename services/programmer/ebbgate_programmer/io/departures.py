@@ -6,6 +6,7 @@ doesn't say, nobody is: no guard waits for that.
 
 import contextlib
 import errno
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 
@@ -17,10 +18,28 @@ MANY = 256
 _PLACES = tuple((family, places.NFT_GUARD, places.LEFT) for family in places.NFT_FAMILIES)
 
 
-def all_() -> tuple[firewall.Elements, ...]:
-    """To be put back when the tables are made anew; their time begins again then."""
-    found = ((place, tuple(_read(place))) for place in _PLACES)
-    return tuple(firewall.Elements(*place, pods) for place, pods in found if pods)
+class Departures:
+    """Remembers who went, too: with a table that somebody takes away goes what the kernel knew."""
+
+    def __init__(self) -> None:
+        self._went: dict[tuple[str, str, str], dict[str, None]] = {place: {} for place in _PLACES}
+
+    def note(self, added: Iterable[firewall.Elements]) -> None:
+        for held in added:
+            if held.name == places.LEFT:
+                went = self._went[held.place]
+                for pod in held.elements:
+                    went.pop(pod, None)
+                    went[pod] = None
+                for pod in tuple(itertools.islice(went, max(0, len(went) - firewall.MAX_ENDPOINTS))):
+                    del went[pod]
+
+    def all_(self) -> tuple[firewall.Elements, ...]:
+        """To be put back when the tables are made anew; their time begins again then."""
+        pods = {place: tuple({**went, **dict.fromkeys(_read(place))}) for place, went in self._went.items()}
+        return tuple(
+            firewall.Elements(*place, each[: firewall.MAX_ENDPOINTS]) for place, each in pods.items() if each
+        )
 
 
 def known(added: Iterable[firewall.Elements]) -> tuple[firewall.Elements, ...]:

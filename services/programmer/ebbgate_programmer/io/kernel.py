@@ -75,6 +75,7 @@ class Kernel:
         self.network = network.Network()
         self._guards: dict[str, int] = {}
         self._readings = readings.Readings()
+        self.departures = departures.Departures()
 
     def close(self) -> None:
         self.network.close()
@@ -228,11 +229,12 @@ def _apply(change: changes.Change, kernel: Kernel) -> changes.Refusals | None:
 
 @_apply.register
 def _(change: changes.SetFirewall, kernel: Kernel) -> None:
-    nft.apply(change.script + firewall.update((), departures.all_()))
+    nft.apply(change.script + firewall.update((), kernel.departures.all_()))
 
 
 @_apply.register
 def _(change: changes.UpdateSets, kernel: Kernel) -> None:
+    kernel.departures.note(change.added)
     try:
         _update(changes.UpdateSets((*change.removed, *departures.known(change.added)), change.added))
     except (nft.Refused, nftsets.Refused) as error:
