@@ -124,8 +124,8 @@ def moved(hands: kernel.Kernel, before: int, after: int) -> None:
 
 def filled(count: int) -> None:
     """`left`, with pods of others."""
-    others = (f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(count))
-    nftsets.update([], [firewall.Elements(*LEFT, tuple(others))])
+    others = tuple(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(count))
+    nftsets.update([], [firewall.Elements(*place, others) for place in (LEFT, ("ip", "ebbgate", "left"))])
 
 
 def test_pods_that_go_are_known_for_days_each_time_anew(hands: kernel.Kernel) -> None:
@@ -152,7 +152,7 @@ def test_pods_that_went_are_known_after_the_tables_were_made_anew(hands: kernel.
     moved(hands, 0, 3)
     moved(hands, 3, 1)
     before = nftsets.read(LEFT)
-    for damage in ("", "delete table ip ebbgate_guard\n"):
+    for damage in ("", "delete table ip ebbgate_guard\n", "delete table ip ebbgate\n", "flush ruleset\n"):
         nft.apply(damage)
         hands.apply(changes.SetFirewall(firewall.chains(19021), state(1, {})))
         assert nftsets.read(LEFT) == before

@@ -114,9 +114,9 @@ def elements_between(
     removed = [_without(old, new) for old, new in pairs]
     added = [_without(new, old) for old, new in pairs]
     added += [
-        Elements(held.family, _GUARD, places.LEFT, held.elements)
+        Elements(held.family, held.table, places.LEFT, held.elements)
         for held in removed
-        if (held.table, held.name) == (_GUARD, "covered")
+        if held.name == "covered"
     ]
     return tuple(held for held in removed if held.elements), tuple(held for held in added if held.elements)
 
@@ -143,22 +143,22 @@ class Set(msgspec.Struct, frozen=True, gc=False):
 
 
 def _sets(ip: str, address: str) -> tuple[Set, ...]:
+    left = f"type {address}; flags timeout; timeout {places.LEFT_FOR}"
     of_pods = tuple(
         each
         for table in (_MAIN, _GUARD)
         for each in (
             Set(ip, table, "covered", f"type {address}", MAX_ENDPOINTS),
             Set(ip, table, "cluster", f"type {address}; flags interval", MAX_CLUSTER),
+            Set(ip, table, places.LEFT, left, MAX_ENDPOINTS),
         )
     )
-    left = f"type {address}; flags timeout; timeout {places.LEFT_FOR}"
     return (
         *of_pods,
         Set(ip, _MAIN, "egress", f"type mark : {address}", MAX_SLOTS),
         Set(ip, _MAIN, "zones", "typeof meta mark : ct zone", MAX_SLOTS),
         Set(ip, _MAIN, "uplinks", "type mark : mark", MAX_SLOTS),
         Set(ip, _GUARD, "leaving", f"type mark . {address}", MAX_SLOTS),
-        Set(ip, _GUARD, places.LEFT, left, MAX_ENDPOINTS),
     )
 
 

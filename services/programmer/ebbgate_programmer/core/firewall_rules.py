@@ -90,20 +90,28 @@ def translate(ip: str) -> Rules:
 
 def passing(ip: str, port: int) -> Rules:
     return (
+        *_invalid(ip),
         ("mss", f'oifname "{_DEVICE}" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu'),
         # A pod's own "tunnel packet", masqueraded, would come from a peer's address.
         ("forged", f"udp dport {port} {ip} daddr @cluster drop"),
     )
 
 
-def unseen(ip: str) -> Rules:
-    """Of a covered pod every packet that leaves the cluster was marked by somebody, or isn't to leave. Nor is
-    the last word of a connection that was forgotten when its fate changed (FIN, RST): to conntrack it is
-    invalid, nobody's NAT translates it, and it would have the pod's own address.
+def _invalid(ip: str) -> Rules:
+    """The last word of a connection that was forgotten when its fate changed (FIN, RST): to conntrack it is
+    invalid, nobody's NAT translates it, and it would have the pod's own address. In both tables, as the guard
+    at the uplinks can't tell it from a pod's that needs no NAT.
     """
+    elsewhere = f'ct state invalid oifname != "{_DEVICE}"'
+    return tuple(
+        ("invalid", f"{elsewhere} {_outward(ip, pods)} counter drop") for pods in ("covered", places.LEFT)
+    )
+
+
+def unseen(ip: str) -> Rules:
+    """Of a covered pod every packet that leaves the cluster was marked by somebody, or isn't to leave."""
     return (
-        ("invalid", f'ct state invalid oifname != "{_DEVICE}" {_outward(ip)} counter drop'),
-        ("invalid", f'ct state invalid oifname != "{_DEVICE}" {_outward(ip, places.LEFT)} counter drop'),
+        *_invalid(ip),
         ("marked", f"meta mark & {_MASK} != 0 accept"),
         ("inbound", "ct direction reply accept"),
         ("unseen", f"{_outward(ip)} counter drop"),

@@ -1,4 +1,4 @@
-"""The guard's set of pods that were covered (`places.LEFT`), which the kernel empties by time.
+"""The sets of pods that were covered (`places.LEFT`), one in each table, which the kernel empties by time.
 
 What comes into it is written by `core/firewall`; here is what only the kernel knows: who is in it. Where it
 doesn't say, nobody is: no guard waits for that.
@@ -15,19 +15,18 @@ from ebbgate_programmer.io import netlink, nftsets
 
 MANY = 256
 """Pods; of more of them it is quicker to read the whole set."""
-_PLACES = tuple((family, places.NFT_GUARD, places.LEFT) for family in places.NFT_FAMILIES)
 
 
 class Departures:
     """Remembers who went, too: with a table that somebody takes away goes what the kernel knew."""
 
     def __init__(self) -> None:
-        self._went: dict[tuple[str, str, str], dict[str, None]] = {place: {} for place in _PLACES}
+        self._went: dict[str, dict[str, None]] = {family: {} for family in places.NFT_FAMILIES}
 
     def note(self, added: Iterable[firewall.Elements]) -> None:
         for held in added:
             if held.name == places.LEFT:
-                went = self._went[held.place]
+                went = self._went[held.family]
                 for pod in held.elements:
                     went.pop(pod, None)
                     went[pod] = None
@@ -36,10 +35,13 @@ class Departures:
 
     def all_(self) -> tuple[firewall.Elements, ...]:
         """To be put back when the tables are made anew; their time begins again then."""
-        pods = {place: tuple({**went, **dict.fromkeys(_read(place))}) for place, went in self._went.items()}
-        return tuple(
-            firewall.Elements(*place, each[: firewall.MAX_ENDPOINTS]) for place, each in pods.items() if each
-        )
+        return tuple(held for family in self._went for held in self._of(family) if held.elements)
+
+    def _of(self, family: str) -> Iterator[firewall.Elements]:
+        tables = [(family, table, places.LEFT) for ip, table in firewall.TABLES if ip == family]
+        pods = {**self._went[family], **dict.fromkeys(pod for place in tables for pod in _read(place))}
+        for place in tables:
+            yield firewall.Elements(*place, tuple(pods)[: firewall.MAX_ENDPOINTS])
 
 
 def known(added: Iterable[firewall.Elements]) -> tuple[firewall.Elements, ...]:
