@@ -17,12 +17,12 @@ SERVICES = ("watcher", "resolver")
 
 
 class Stream(msgspec.Struct, frozen=True):
-    """`last`: sequence of the last message."""
+    """`asked_at_s`: when this was so, by the clock of who stores there."""
 
     name: str
     messages: int
     bytes: int
-    last: int = 0
+    asked_at_s: float = 0.0
 
 
 class Server(msgspec.Struct, frozen=True):
@@ -79,7 +79,7 @@ def _parts(seen: Seen) -> Iterator[Part]:
     for service in SERVICES:
         yield _service(seen, service)
     if seen.by_token or _alive(seen, "usher"):
-        yield _service(seen, "usher")
+        yield _service(seen, "usher", none="none heard (older versions don't beat)")
     current = sum(state.state == "Current" for state in seen.nodes)
     told = f"{len(_alive(seen, 'programmer'))} alive on {len(seen.nodes)} nodes; {current} up to date"
     yield Part("programmer", told)
@@ -91,9 +91,9 @@ def _parts(seen: Seen) -> Iterator[Part]:
     yield Part("egress IPs", lines.few(sorted(egress_ips), NAMED_MAX) or "none")
 
 
-def _service(seen: Seen, service: str) -> Part:
+def _service(seen: Seen, service: str, none: str = "0 alive") -> Part:
     alive = _alive(seen, service)
-    return Part(service, f"{len(alive)} alive" + (f": {', '.join(alive)}" if alive else ""))
+    return Part(service, f"{len(alive)} alive: {', '.join(alive)}" if alive else none)
 
 
 def _troubles(seen: Seen) -> Iterator[Trouble]:
@@ -108,16 +108,13 @@ def _troubles(seen: Seen) -> Iterator[Trouble]:
     for service in SERVICES:
         if not _alive(seen, service):
             yield Trouble(f"no {service} is alive", f"look at its pods and their logs; {_WITHOUT[service]}")
-    if seen.by_token and not _alive(seen, "usher"):
-        yield Trouble(
-            "no usher is heard", "look at its pods and their logs; without one nobody new is let in"
-        )
     if len(versions := _versions(seen)) > 1:
         text = f"several versions are running: {', '.join(versions)}"
         yield Trouble(text, "an upgrade goes on, or got stuck")
     for lag in seen.behind:
-        if lag.of in _LATE and lag.for_s >= STAYS_S:
-            yield Trouble(_lag(lag), _LATE[lag.of])
+        if not lag.scopes and lag.for_s >= STAYS_S:
+            to_do = "it says there what it waits for" if lag.starting else "has it CPU enough?"
+            yield Trouble(_lag(lag), f"look at its log; {to_do}")
     yield from _some(_of_nodes(seen), "nodes", "ebbgate nodes")
     yield from _some(_of_policies(seen.verdicts), "policies", "ebbgate policies")
 
@@ -128,21 +125,19 @@ _WITHOUT = {
 }
 
 
-_LATE = {
-    "FACT": "look at its log and its CPU limit; until it gets on nothing is decided anew",
-    "STATUS": "look at its log: what is late there are reports of nodes, or statuses in Kubernetes",
-}
-"""Of services; a node's lag is the node's trouble."""
-
-
 def _lag(lag: lags.Lag) -> str:
-    unit = "revisions" if lag.of == streams.PLAN.name else f"messages of {lag.of}"
-    return f"{lag.who}: {lag.count:,} {unit} behind for {lag.for_s:,.0f} s"
+    if lag.starting:
+        return f"{lag.who}: not ready yet, {lag.for_s:,.0f} s after it started"
+    if lag.scopes:
+        return (
+            f"{lag.who}: lacks the last Commit of {' and '.join(lag.scopes)}, for {lag.for_s:,.0f} s at least"
+        )
+    return f"{lag.who}: behind for {lag.for_s:,.0f} s"
 
 
 def _of_nodes(seen: Seen) -> list[Trouble]:
     alive, found = set(_alive(seen, "programmer")), []
-    late = {lag.who: lag for lag in seen.behind if lag.of == streams.PLAN.name and lag.for_s >= STAYS_S}
+    late = {lag.who: lag for lag in seen.behind if lag.scopes and lag.for_s >= STAYS_S}
     for state in seen.nodes:
         if state.state == nodes.NO_PROGRAMMER:
             found.append(Trouble(f"{state.node}: no programmer has ever reported", "does its pod run there?"))

@@ -2,23 +2,26 @@
 
 import asyncio
 import io
+import itertools
 import json
 import pathlib
 import re
 import sys
 import tarfile
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import yaml
+from nats.aio.msg import Msg
 from typer.testing import CliRunner, Result
 
 from ebbgate_bus.contracts import codec, facts, reports, rows, streams, subjects
 from ebbgate_bus.contracts.envelope import Outgoing
 from ebbgate_bus.contracts.message import Message
-from ebbgate_bus.runtime import connection, publisher, service, tracing
+from ebbgate_bus.runtime import connection, jetstream, publisher, service, tracing
 from ebbgate_cli import __main__ as cli
-from ebbgate_cli import recordings
+from ebbgate_cli import lags
 from ebbgate_lab import observer, processes
 
 NAT = facts.Interface(
@@ -79,8 +82,11 @@ async def test_questions_are_answered_from_the_bus(
     )
     command = [sys.executable, "-m", "ebbgate_resolver", "--nats", server.url, "--name", "r"]
     resolver = processes.Process("r", command, log=tmp_path / "r.log")
+    heard = await bus.subscribe(f"{subjects.ROOT}.beat.resolver.>")
     resolver.start()
     try:
+        assert _beat(await heard.next_msg(timeout=20)).starting
+        await heard.unsubscribe()
         await _settled(watching, send)
         await _check_answers(server, tmp_path)
         await _check_lag(server, bus)
@@ -144,25 +150,61 @@ async def _check_answers(server: Any, folder: pathlib.Path) -> None:
     )
 
 
-async def _check_lag(server: Any, bus: connection.Bus) -> None:
-    """The resolver's beats say that it keeps up; another's, that it stopped at its second fact. What node2
-    said of itself names no revision.
-    """
+async def _until_beat(bus: connection.Bus, *, holds: Callable[[reports.Beat], bool]) -> None:
+    """Until the resolver says so of itself."""
     heard = await bus.subscribe(f"{subjects.ROOT}.beat.resolver.>")
-    beat = json.loads((await heard.next_msg(timeout=10)).data)
-    facts_ = await recordings.read(bus, streams.FACT, streams.FACT.subjects)
-    assert beat["read"][f"{subjects.ROOT}.fact.>"] == facts_[-1].sequence
-    slow = service.keep_beating(
-        bus, service="resolver", name="slow", read=lambda: {f"{subjects.ROOT}.fact.>": facts_[1].sequence}
+    async with asyncio.timeout(20):
+        async for message in heard.messages:
+            if message.subject.startswith(subjects.beat("resolver", "r-")) and holds(_beat(message)):
+                break
+    await heard.unsubscribe()
+
+
+def _beat(message: Msg) -> reports.Beat:
+    return codec.decode_as(reports.Beat, message.subject, message.data)
+
+
+async def _check_lag(server: Any, bus: connection.Bus) -> None:
+    """PLAN takes nothing for a while: the resolver falls behind, also if what changes is overwritten. Another
+    never gets ready. What node2 said of itself names no revision.
+    """
+    await _until_beat(bus, holds=lambda beat: beat.behind_s == 0 and not beat.starting)
+    config = streams.api_config(streams.PLAN)
+    await jetstream.request(bus, "STREAM.UPDATE.PLAN", config | {"max_msg_size": 1})
+    new = service.keep_beating(
+        bus, service="resolver", name="new", lag=lambda: service.Lag(0.0, starting=True)
     )
-    beating = asyncio.create_task(slow)
-    told = json.loads((await _ask(server, "status", "-o", "json")).stdout)
-    beating.cancel()
-    late = {(each["who"], each["of"]): each for each in told["behind"]}
-    assert late.keys() == {("resolver slow", "FACT"), ("node2", "PLAN")}
-    assert late["resolver slow", "FACT"]["count"] == len(facts_) - 2
-    assert late["node2", "PLAN"]["count"] >= 1
-    assert all(each["for_s"] > 0 for each in late.values())
+    tasks = [asyncio.create_task(each) for each in (_publish_for_ever(bus), new)]
+    try:
+        await _until_beat(bus, holds=lambda beat: (beat.behind_s or 0) >= lags.NOTICED_S)
+        told = json.loads((await _ask(server, "status", "-o", "json")).stdout)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await jetstream.request(bus, "STREAM.UPDATE.PLAN", config)
+    late = {each["who"].partition("-")[0]: each for each in told["behind"]}
+    assert {who: (each["starting"], each["scopes"]) for who, each in late.items()} == {
+        "resolver r": (False, []),
+        "resolver new": (True, []),
+        "node2": (False, ["all", "node"]),
+    }
+    assert all(each["for_s"] >= 2 * lags.NOTICED_S for each in late.values())
+    alive = next(part["says"] for part in told["parts"] if part["name"] == "resolver")
+    assert re.fullmatch(r"3 alive: new, older, r-\d+", alive)
+    await _until_beat(bus, holds=lambda beat: beat.behind_s == 0)
+
+
+async def _publish_for_ever(bus: connection.Bus) -> None:
+    """A pod that changes again and again, and beats: of an older version, and one that isn't one."""
+    subject = subjects.fact("pod", "default", "a")
+    for number in itertools.count():
+        changed = msgspec.structs.replace(WORLD[subject], ips=(f"10.244.1.{20 + number % 200}",))
+        await bus.request(subject, codec.encode(changed))
+        older = b'{"service":"resolver","name":"older","read":{"ebbgate.v1.fact.>":1}}'
+        await bus.publish(subjects.beat("resolver", "older"), older)
+        odd = b'{"service":"resolver","name":"odd","behind_s":"long"}'
+        await bus.publish(subjects.beat("resolver", "odd"), odd)
+        await asyncio.sleep(0.2)
 
 
 def _check_report(archive: pathlib.Path) -> None:

@@ -62,14 +62,15 @@ def test_a_silent_service_is_missed(service: str) -> None:
     assert told(seen(tuple(beat for beat in ALL if beat.service != service))) == [f"no {service} is alive"]
 
 
-def test_an_usher_is_missed_only_where_tokens_are_shown() -> None:
+def test_an_usher_that_is_not_heard_is_no_trouble() -> None:
     usher = Beat(service="usher", name="u", version="1.0")
 
     def says(found: overview.Seen) -> str | None:
         return {part.name: part.says for part in overview.of(found).parts}.get("usher")
 
     assert (says(seen()), told(seen())) == (None, [])
-    assert (says(seen(by_token=True)), told(seen(by_token=True))) == ("0 alive", ["no usher is heard"])
+    unheard = seen(by_token=True)  # an older one let us in: it doesn't beat
+    assert (says(unheard), told(unheard)) == ("none heard (older versions don't beat)", [])
     for by_token in (True, False):
         found = seen((*ALL, usher), by_token=by_token)
         assert (says(found), told(found)) == ("1 alive: u", [])
@@ -96,29 +97,46 @@ def test_what_is_wrong_with_a_node_is_told() -> None:
         assert told(seen(beats, nodes=(other,))) == expected
 
 
-def lag(who: str, of: str, for_s: float) -> lags.Lag:
-    return lags.Lag(who=who, of=of, count=1234, for_s=for_s)
+SLOW = lags.Lag(who="resolver r", for_s=12)
 
 
 @pytest.mark.parametrize(
     ("late", "said"),
     [
-        (lag("resolver r", "FACT", 12), "resolver r: 1,234 messages of FACT behind for 12 s"),
-        (lag("watcher w1", "STATUS", 12), "watcher w1: 1,234 messages of STATUS behind for 12 s"),
-        (lag("n1", "PLAN", 12), "n1: 1,234 revisions behind for 12 s"),
+        (SLOW, "resolver r: behind for 12 s"),
+        (msgspec.structs.replace(SLOW, starting=True), "resolver r: not ready yet, 12 s after it started"),
+        (
+            lags.Lag(who="n1", for_s=12, scopes=("all", "node")),
+            "n1: lacks the last Commit of all and node, for 12 s at least",
+        ),
     ],
 )
 def test_who_is_behind_is_told_and_is_a_trouble_if_it_stays(late: lags.Lag, said: str) -> None:
     for for_s, expected in ((late.for_s, [said]), (overview.STAYS_S - 0.1, [])):
         found = overview.of(seen(behind=(msgspec.structs.replace(late, for_s=for_s),)))
         assert [trouble.what for trouble in found.troubles] == expected
-        assert said.partition(" for ")[0] in {part.name: part.says for part in found.parts}["lag"]
+        text = said if expected else said.replace("12 s", "10 s")
+        assert text == {part.name: part.says for part in found.parts}["lag"]
         assert found.behind[0].for_s == for_s
+
+
+def test_of_services_counts_what_their_beats_say() -> None:
+    def beat(**fields: object) -> Beat:
+        payload = msgspec.json.encode({"service": "resolver", "name": "r", "version": "1.0"} | fields)
+        return codec.decode_as(Beat, subjects.beat("resolver", "r"), payload)
+
+    older = beat(read={"ebbgate.v1.fact.>": 1})
+    quick = (beat(behind_s=0), beat(behind_s=0.9), beat(behind_s=-5))
+    slow, begun = beat(behind_s=12), beat(behind_s=12, starting=True)
+    assert list(lags.of_services([older, *quick, slow, begun])) == [
+        SLOW,
+        msgspec.structs.replace(SLOW, starting=True),
+    ]
 
 
 def test_a_node_is_behind_since_the_first_commit_that_it_lacks() -> None:
     (state,) = seen().nodes
-    late = msgspec.structs.replace(state, state=nodes.BEHIND, revision=(3, 7), wanted=(9, 7))
+    late = msgspec.structs.replace(state, state=nodes.BEHIND, revision=(3, 7), wanted=(1_795_632_627_929, 7))
 
     def commit(scope: str, revision: int, second: int) -> Stored:
         said = rows.Commit(epoch=1, revision=revision, count=0, digest="0")
@@ -130,8 +148,10 @@ def test_a_node_is_behind_since_the_first_commit_that_it_lacks() -> None:
         *(commit(subjects.ALL_SCOPE, revision, 10 + revision) for revision in (2, 3, 5, 9)),
         *(commit(own, 7, 11), commit(other, 8, 12), Stored(subjects.commit(own), b"{", 1, {})),
     ]
-    assert lags.lag(late, said, 100.0) == lags.Lag(who="n1", of="PLAN", count=6, for_s=84.5)
-    assert lags.lag(late, said[:2], 100.0).for_s == 0.0
+    assert lags.of_node(late, said, 100.0) == lags.Lag(who="n1", for_s=84.5, scopes=("all",))
+    assert lags.of_node(late, said[:2], 100.0).for_s == 0.0
+    both = msgspec.structs.replace(late, wanted=(9, 8))
+    assert lags.of_node(both, said, 100.0).scopes == ("all", "node")
 
 
 def test_policies_that_are_not_ready_are_told_and_many_are_counted() -> None:

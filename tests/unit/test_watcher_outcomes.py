@@ -207,27 +207,71 @@ def test_what_changes_at_once_is_written_once_and_numbers_less_often(
     assert 2 <= len(server.writes) - 1 <= 4
 
 
-def test_it_is_told_up_to_which_verdict_all_is_written(watcher: Watcher, server: Server) -> None:
-    def judge(name: str, sequence: int) -> None:
-        verdict = msgspec.structs.replace(stored(name), sequence=sequence)
-        watcher.hear(inputs.Reported("verdict", False, (verdict,)))
+def behind_s(watcher: Watcher) -> float:
+    return watcher.outcomes.behind_s(watcher.now)
 
+
+def test_it_is_behind_from_hearing_a_verdict_until_that_is_written(watcher: Watcher, server: Server) -> None:
     server.apply("q")
     watcher.see("q")
-    assert watcher.outcomes.drawn == 0
-    judge("p", 7)
-    judge("q", 9)
-    assert watcher.outcomes.drawn == 6
-    server.refusals = [(503, "away")] * 2  # of the first Event, and of the first status
-    watcher.work(0.2)
-    assert watcher.outcomes.drawn == 6
+    assert behind_s(watcher) == 0
+    server.refusals = [(403, "forbidden")] * 100
+    watcher.judge("p")
+    for name, conditions in (("q", GOOD), ("p", LOST)) * 4:
+        watcher.work(4)
+        watcher.judge(name, conditions)  # another one: it's the first that counts
+    watcher.hear(inputs.Reported("verdict", True, (stored("p"), stored("q"))))  # read anew
+    watcher.see("p")
+    assert behind_s(watcher) == 32
+    server.refusals = []
+    watcher.work(120)
+    assert (sorted(server.writes), behind_s(watcher)) == (["p", "q"], 0)
+
+
+def test_what_it_looks_at_again_is_no_lag(watcher: Watcher, server: Server) -> None:
+    watcher.judge("p")
+    watcher.work(100)
+    watcher.see("p")
+    assert behind_s(watcher) == 0
+    watcher.outcomes.rest()
+    watcher.judge("p", LOST)
+    watcher.now += 1000
+    watcher.outcomes.begin(watcher.now)  # another led: what was heard meanwhile isn't late yet
+    assert behind_s(watcher) == 0
+    server.policies["p"].pop("status")
+    watcher.see("p")
+    server.refusals = [(403, "forbidden")] * 100
+    watcher.work(7)
+    assert behind_s(watcher) == 7
+    watcher.hear(inputs.Reported("verdict", False, (Stored(subjects.verdict("p"), b"", 12),)))
+    assert behind_s(watcher) == 0
+
+
+def test_a_verdict_that_comes_while_one_is_written_is_waited_for(watcher: Watcher, server: Server) -> None:
+    watcher.judge("p")
+    watcher.now += outcomes.SETTLE_S
+    while not isinstance(request := watcher.outcomes.next(watcher.now, WALL), outcomes.WriteStatus):
+        assert request is not None
+        watcher.outcomes.answered(request, *server.answer(request), watcher.now)
+    watcher.judge("p", LOST)
+    watcher.outcomes.answered(request, *server.answer(request), watcher.now)
+    server.refusals = [(403, "forbidden")] * 100
+    watcher.work(20)
+    assert behind_s(watcher) == pytest.approx(20)
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_what_is_refused_for_good_or_has_no_place_is_not_waited_for(
+    watcher: Watcher, server: Server, status: int
+) -> None:
+    server.refusals = [(status, "no")] * 2  # of the Event, and of the status
+    watcher.judge("p")
     watcher.work()
-    assert (sorted(server.writes), watcher.outcomes.drawn) == (["p", "q"], 9)
-    gone = Stored(subjects.verdict("q"), b"", 12)
-    watcher.hear(inputs.Reported("verdict", False, (gone,)))
-    assert watcher.outcomes.drawn == 12
-    watcher.hear(inputs.Reported("verdict", True, ()))
-    assert watcher.outcomes.drawn == 0
+    assert (server.writes, behind_s(watcher)) == ([], 0)
+    server.has_status = False
+    watcher.judge("p", LOST)
+    watcher.work(20)
+    assert (server.writes, behind_s(watcher)) == ([], 0)
 
 
 @pytest.mark.parametrize("fields", [{"uid": "u0"}, {"generation": 0}, {"generation": 2}])

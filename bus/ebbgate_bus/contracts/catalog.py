@@ -283,8 +283,6 @@ ENTRIES = (
         "each service",
         "a process lives",
         subjects.beat("resolver", "host-a"),
-        reports.Beat(
-            service="resolver", name="host-a", version="0.1.0", read={f"{subjects.ROOT}.fact.>": 1204}
-        ),
+        reports.Beat(service="resolver", name="host-a", version="0.1.0", behind_s=0.25),
     ),
 )

@@ -143,11 +143,13 @@ class Dropped(Message, frozen=True):
 
 
 class Beat(Message, frozen=True):
-    """Liveness of one process of a service. `version`: Ebbgate's. `read`: what it follows on the bus, as
-    subject with wildcards → the last sequence there from which it has drawn all that follows.
+    """Liveness of one process of a service. `version`: Ebbgate's. `behind_s`: for so long there has been
+    something that it heard and hasn't worked through yet, by its own clock; 0: there is nothing; absent:
+    that isn't said. `starting`: it hasn't been ready yet, and `behind_s` counts from its start.
     """
 
     service: str
     name: str
     version: str = ""
-    read: dict[str, int] = {}
+    behind_s: float | None = None
+    starting: bool = False

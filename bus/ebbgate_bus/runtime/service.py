@@ -9,8 +9,11 @@ import importlib.metadata
 import logging
 import signal
 import sys
+import time
 import types
 from collections.abc import Awaitable, Callable
+
+import msgspec
 
 from ebbgate_bus.contracts import codec, reports, subjects
 from ebbgate_bus.runtime import connection, tracing
@@ -67,15 +70,24 @@ async def _end(task: asyncio.Future[None]) -> None:
             each.cancel()
 
 
-async def keep_beating(
-    bus: connection.Bus, *, service: str, name: str, read: Callable[[], dict[str, int]] = dict
-) -> None:
-    """Publish a Beat each second, for ever, with what `read` says then. A beat that can't be sent is not made
+class Lag(msgspec.Struct, frozen=True):
+    """What a Beat says of it. `behind_s`: None if it isn't to be said; of no use while `starting`."""
+
+    behind_s: float | None = None
+    starting: bool = False
+
+
+async def keep_beating(bus: connection.Bus, *, service: str, name: str, lag: Callable[[], Lag] = Lag) -> None:
+    """Publish a Beat each second, for ever, with what `lag` says then. A beat that can't be sent is not made
     up for.
     """
-    subject = subjects.beat(service, name)
+    subject, began = subjects.beat(service, name), time.monotonic()
     while True:
         if bus.is_connected:
-            beat = reports.Beat(service=service, name=name, version=VERSION, read=read())
+            now = lag()
+            behind_s = time.monotonic() - began if now.starting else now.behind_s
+            beat = reports.Beat(
+                service=service, name=name, version=VERSION, behind_s=behind_s, starting=now.starting
+            )
             await bus.publish(subject, codec.encode(beat))
         await asyncio.sleep(BEAT_INTERVAL_S)

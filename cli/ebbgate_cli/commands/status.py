@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import datetime
+import time
 
 import msgspec
 import typer
@@ -54,7 +56,7 @@ def _show(found: overview.Overview) -> None:
 
 async def look(bus: connection.Bus) -> overview.Seen:
     """What is there first, then who lives, then what they report: what lacks there has had its time."""
-    server, root = await _server(bus), subjects.ROOT
+    server, root, began = await _server(bus), subjects.ROOT, time.monotonic()
     if server.missing:
         return overview.Seen(server, await _listen(bus), (), ())
     objects = await live.read(bus, streams.FACT, f"{root}.fact.node.>", f"{root}.fact.policy.>")
@@ -64,11 +66,11 @@ async def look(bus: connection.Bus) -> overview.Seen:
     states, verdicts = overview.known(
         {message.subject: message.payload for message in (*objects, *commits, *reported) if message.payload}
     )
-    services = [beat for beat in beats if beat.service in overview.SERVICES]
-    stored = {stream.name: stream.last for stream in server.streams}
-    behind = await lags.of_services(bus, services, stored) + await lags.of_nodes(bus, states, commits)
-    by_token = bus.reach.token is not None
-    return overview.Seen(server, beats, states, verdicts, tuple(behind), by_token)
+    services = lags.of_services(beat for beat in beats if beat.service in overview.SERVICES)
+    asked_at_s = next(each.asked_at_s for each in server.streams if each.name == streams.PLAN.name)
+    now_s = asked_at_s + time.monotonic() - began
+    late = await lags.of_nodes(bus, states, commits, now_s)
+    return overview.Seen(server, beats, states, verdicts, (*services, *late), bus.reach.token is not None)
 
 
 async def _listen(bus: connection.Bus) -> tuple[reports.Beat, ...]:
@@ -92,7 +94,8 @@ async def _server(bus: connection.Bus) -> overview.Server:
             missing.append(stream.name)
         else:
             state = answer["state"]
-            held.append(overview.Stream(stream.name, state["messages"], state["bytes"], state["last_seq"]))
+            asked_at_s = datetime.datetime.fromisoformat(answer["ts"]).timestamp()
+            held.append(overview.Stream(stream.name, state["messages"], state["bytes"], asked_at_s))
     version = bus.connected_server_version
     text_ = f"{version.major}.{version.minor}.{version.patch}"
     return overview.Server(bus.reach.shown, text_, tuple(held), tuple(missing))

@@ -71,8 +71,8 @@ class Shell:
         self._kept = False
         self._sequence = UNKNOWN
         self._folding: tuple[int, int] | None = None
-        self._folded: dict[str, int] = {}
-        self._drawn: dict[str, int] = {}
+        self._queued_s: float | None = None
+        self._undrawn_s: float | None = None
         self._verdicts = publisher.Publisher(bus)
 
     async def run(self) -> None:
@@ -85,7 +85,7 @@ class Shell:
                 group.create_task(self._enqueue(source, following.batches()))
             group.create_task(
                 service.keep_beating(
-                    self._bus, service="resolver", name=self._beat_name, read=lambda: self._drawn
+                    self._bus, service="resolver", name=self._beat_name, lag=lambda: self.lag
                 )
             )
             self._bus.on_interruption(self._interrupted)
@@ -94,6 +94,8 @@ class Shell:
     async def _enqueue(self, source: str, batches: AsyncIterator[follower.Batch]) -> None:
         async for batch in batches:
             self._queue.append((source, batch))
+            if self._queued_s is None:
+                self._queued_s = time.monotonic()
             self._woken.set()
 
     async def _subscribe_beats(self) -> None:
@@ -126,7 +128,7 @@ class Shell:
                 await self._step()
                 self._keep_memory()
             if self._standing_by or self._sequence != UNKNOWN:
-                self._drawn = dict(self._folded)
+                self._undrawn_s = None
             self._tell()
 
     def _tell(self) -> None:
@@ -143,6 +145,14 @@ class Shell:
             return ""
         lacking = sorted({"facts", "reports"} - self._read)
         return f"{' and '.join(lacking)} aren't read yet" if lacking else "the plan can't be claimed yet"
+
+    @property
+    def lag(self) -> service.Lag:
+        """Since the first fact or report was heard of which it isn't known that PLAN holds what follows. Who
+        stands by has but to follow.
+        """
+        since = self._queued_s if self._undrawn_s is None else self._undrawn_s
+        return service.Lag(0.0 if since is None else time.monotonic() - since, starting=not self._told)
 
     @property
     def state(self) -> metrics.State:
@@ -185,12 +195,12 @@ class Shell:
 
     def _fold(self) -> None:
         queue, self._queue = self._queue, []
+        if self._undrawn_s is None:
+            self._undrawn_s = self._queued_s
+        self._queued_s = None
         began_ns = time.time_ns()
         for source, batch in queue:
             self._counts.folded[source] += len(batch.messages)
-            if batch.messages or batch.replaced:
-                last = max((message.sequence for message in batch.messages), default=0)
-                self._folded |= dict.fromkeys(FOLLOWED.get(source, ()), last)
             if batch.replaced:
                 self._read.add(source)
                 self._timely = False

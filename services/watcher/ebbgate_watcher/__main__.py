@@ -133,6 +133,11 @@ class _Watcher:
         return "" if self._told else "not every kind is listed and published; the log says what is missing"
 
     @property
+    def starting(self) -> bool:
+        """It could neither publish nor take over yet."""
+        return not self._told
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many objects of each kind there are."""
         return self._mirror.counts
@@ -185,7 +190,10 @@ async def main(chosen: settings.Settings) -> None:
                     work.create_task(outcome.run(inbox.note))
                 work.create_task(
                     service.keep_beating(
-                        nats, service="watcher", name=chosen.name, read=functools.partial(_drawn, outcome)
+                        nats,
+                        service="watcher",
+                        name=chosen.name,
+                        lag=functools.partial(_lag, report.watcher, outcome),
                     )
                 )
         finally:
@@ -193,10 +201,9 @@ async def main(chosen: settings.Settings) -> None:
             await nats.close()
 
 
-def _drawn(outcome: "outcomes.Outcomes | None") -> dict[str, int]:
+def _lag(watcher: _Watcher, outcome: "outcomes.Outcomes | None") -> service.Lag:
     """Of what it follows that which somebody waits for: verdicts, to be written into statuses."""
-    drawn = outcome.drawn if outcome else None
-    return {} if drawn is None else {bus.VERDICTS: drawn}
+    return service.Lag(outcome.behind_s if outcome else None, starting=watcher.starting)
 
 
 def _both(outcome: "outcomes.Outcomes | None", inbox: _Inbox) -> sources.Deliver:

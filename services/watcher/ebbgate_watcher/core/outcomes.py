@@ -72,8 +72,8 @@ class Outcomes:
     def __init__(self, instance: str) -> None:
         self._policies: dict[str, held.Policy] = {}
         self._verdicts: dict[str, reports.Verdict] = {}
-        self._sequences: dict[str, int] = {}
-        self._heard_to = 0
+        self._heard: dict[str, float] = {}
+        self._sent: reports.Verdict | None = None
         self._due: dict[str, float] = {}
         self._unwritten: dict[str, None] = {}
         self._recorder = recorder.Recorder(instance)
@@ -108,12 +108,16 @@ class Outcomes:
     def begin(self, now: float) -> None:
         """This watcher writes now: everything is to be compared."""
         self._due = dict.fromkeys(self._policies, now + SETTLE_S)
+        self._heard = dict.fromkeys(self._heard, now)  # until now it wasn't ours to write
 
-    @property
-    def drawn(self) -> int:
-        """The sequence of the last verdict up to which all that is to be written of them is written."""
-        waiting = self._sequences.keys() & (self._due.keys() | self._unwritten.keys())
-        return min((self._sequences[name] for name in waiting), default=self._heard_to + 1) - 1
+    def behind_s(self, now: float) -> float:
+        """Since the first verdict was heard that is to be written, or compared, still. A policy that is
+        looked at again for another reason isn't late.
+        """
+        if self._unsupported:
+            return 0.0
+        waiting = self._heard.keys() & (self._due.keys() | self._unwritten.keys())
+        return now - min((self._heard[name] for name in waiting), default=now)
 
     def wake_at(self) -> float | None:
         """When to ask `next`, though nothing was heard; None: not before something is."""
@@ -200,20 +204,30 @@ class Outcomes:
     def _drop(self, name: str) -> None:
         del self._policies[name]
         self._due.pop(name, None)
+        self._settle(name)
+
+    def _settle(self, name: str) -> None:
+        """Of its last verdict nothing is left to write."""
         self._unwritten.pop(name, None)
+        self._heard.pop(name, None)
+
+    def _settle_sent(self, policy: held.Policy) -> None:
+        """Its verdict was answered for good; not one that came meanwhile."""
+        self._settle(policy.name)
+        if self._verdicts.get(policy.name, self._sent) != self._sent:
+            self._heard[policy.name] = policy.written_at
 
     def _report(self, reported: inputs.Reported, now: float) -> None:
         if reported.replaced:
-            self._verdicts, self._sequences, self._heard_to = {}, {}, 0
+            self._verdicts = {}
         for message in reported.messages:
             name = subjects.unescape(message.subject.rpartition(".")[2])
-            self._heard_to = max(self._heard_to, message.sequence)
-            self._sequences[name] = message.sequence
             if not message.payload:
                 self._verdicts.pop(name, None)
-                del self._sequences[name]
+                self._heard.pop(name, None)
             elif (verdict := _verdict(message)) is not None:
                 self._verdicts[verdict.policy] = verdict
+                self._heard.setdefault(verdict.policy, now)
                 self._schedule(verdict.policy, now)
 
     def _schedule(self, name: str, now: float) -> None:
@@ -228,10 +242,12 @@ class Outcomes:
             del self._due[name]
             policy, verdict = self._policies[name], self._verdicts.get(name)
             if verdict is None or not policy.is_judged_by(verdict):
+                self._settle(name)
                 continue
             wanted = statuses.status(verdict, policy.held, _seconds(wall))
             self._say(policy, wanted, now)
             if statuses.same(wanted, policy.held) or policy.was_given(wanted):
+                self._heard.pop(name, None)
                 continue
             at = policy.written_at + NUMBERS_PACE_S
             if at > now and statuses.gist(wanted) == statuses.gist(policy.held):
@@ -253,9 +269,10 @@ class Outcomes:
             name = next(iter(self._unwritten))
             policy, verdict = self._policies[name], self._verdicts.get(name)
             if verdict is not None and policy.is_judged_by(verdict):
+                self._sent = verdict
                 wanted = statuses.status(verdict, policy.held, _seconds(wall))
                 return WriteStatus(name, policy.body(wanted))
-            del self._unwritten[name]
+            self._settle(name)
         return None
 
     def _written(
@@ -276,13 +293,13 @@ class Outcomes:
             return []
         reason = f"{status} {_reason(body)}"
         if status in REFUSED:
-            self._unwritten.pop(policy.name, None)
+            self._settle_sent(policy)
             policy.given = (wanted, policy.held)
             return [inputs.Broken(f"{STATUS} of {policy.name}", reason)]
         return self._lanes.refused(STATUS, reason, now, patience_s)
 
     def _hold(self, policy: held.Policy, wanted: statuses.Status, body: bytes) -> list[inputs.Input]:
-        self._unwritten.pop(policy.name, None)
+        self._settle_sent(policy)
         self._lanes.succeed(STATUS)
         seen = objects.read("policy", body)
         if isinstance(seen, objects.Observed):

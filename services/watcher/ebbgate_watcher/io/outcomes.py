@@ -39,9 +39,9 @@ class Outcomes:
         self._spans = spans.Statuses()
 
     @property
-    def drawn(self) -> int | None:
-        """The sequence of the last verdict from which nothing is left to write; None while another leads."""
-        return self._outcomes.drawn if self._leads else None
+    def behind_s(self) -> float | None:
+        """For so long some verdict has waited to be written, 0 if none does; None while another leads."""
+        return self._outcomes.behind_s(time.monotonic()) if self._leads else None
 
     async def hear(self, arrived: Sequence[inputs.Input]) -> None:
         self._outcomes.hear(arrived, time.monotonic())
