@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from nats.aio.msg import Msg
 
-from ebbgate_bus.contracts import envelope, facts, streams, subjects
+from ebbgate_bus.contracts import codec, envelope, facts, reports, streams, subjects
 from ebbgate_bus.contracts.envelope import Outgoing, Stored
 from ebbgate_bus.runtime import connection, follower, publisher
 from ebbgate_lab import processes
@@ -223,13 +223,16 @@ async def test_reports_of_nodes_that_exist_stay(world: World) -> None:
 
 
 async def test_the_watcher_beats_and_stops_when_asked(world: World) -> None:
-    beat: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-    async def heard(message: object) -> None:
-        if not beat.done():
-            beat.set_result(b"")
-
-    await world.bus.subscribe(subjects.beat("watcher", "w"), cb=heard)
-    await asyncio.wait_for(beat, WITHIN_S)
+    world.watcher.stop()
+    subject = subjects.beat("watcher", "w")
+    heard = await world.bus.subscribe(subject)
+    world.watcher.start()
+    beats = []
+    async with asyncio.timeout(WITHIN_S):
+        while not beats or beats[-1].starting:
+            beats.append(codec.decode_as(reports.Beat, subject, (await heard.next_msg(WITHIN_S)).data))
+    assert beats[0].starting
+    assert (beats[0].behind_s or 0) > 0
+    assert beats[-1].behind_s is None  # of a directory nobody waits for statuses
     world.watcher.stop()
     assert world.events("service.stopped")

@@ -229,10 +229,11 @@ def test_it_is_behind_from_hearing_a_verdict_until_that_is_written(watcher: Watc
 
 
 def test_what_it_looks_at_again_is_no_lag(watcher: Watcher, server: Server) -> None:
-    watcher.judge("p")
-    watcher.work(100)
-    watcher.see("p")
-    assert behind_s(watcher) == 0
+    for _ in range(2):  # written, then found equal
+        watcher.judge("p")
+        watcher.work(100)
+        watcher.see("p")
+        assert behind_s(watcher) == 0
     watcher.outcomes.rest()
     watcher.judge("p", LOST)
     watcher.now += 1000
@@ -265,13 +266,12 @@ def test_what_is_refused_for_good_or_has_no_place_is_not_waited_for(
     watcher: Watcher, server: Server, status: int
 ) -> None:
     server.refusals = [(status, "no")] * 2  # of the Event, and of the status
-    watcher.judge("p")
-    watcher.work()
-    assert (server.writes, behind_s(watcher)) == ([], 0)
-    server.has_status = False
-    watcher.judge("p", LOST)
-    watcher.work(20)
-    assert (server.writes, behind_s(watcher)) == ([], 0)
+    for conditions in (GOOD, LOST):
+        watcher.judge("p", conditions)
+        watcher.work(20)
+        watcher.see("p")
+        assert (server.writes, behind_s(watcher)) == ([], 0)
+        server.has_status = False
 
 
 @pytest.mark.parametrize("fields", [{"uid": "u0"}, {"generation": 0}, {"generation": 2}])
