@@ -13,6 +13,7 @@ import msgspec
 import pytest
 import yaml
 
+from ebbgate_bus.contracts import codec, reports, subjects
 from ebbgate_lab import apiserver, processes
 
 from .conftest import WITHIN_S, Watcher, events, until_logged
@@ -100,6 +101,17 @@ class Account:
 
     async def health(self) -> int:
         return (await self.watcher.health(self.port, "/readyz"))[0]
+
+    async def until_behind(self, late: bool) -> None:
+        """Until its beats say whether verdicts wait to be written."""
+        assert self.watcher.bus is not None
+        subject = subjects.beat("watcher", "confined")
+        heard = await self.watcher.bus.subscribe(subject)
+        async with asyncio.timeout(WITHIN_S):
+            async for message in heard.messages:
+                behind_s = codec.decode_as(reports.Beat, subject, message.data).behind_s
+                if behind_s is not None and (behind_s >= 1 if late else behind_s == 0):
+                    break
 
     async def flap(self, policy: Manifest) -> None:
         """Have its gateway found and lost, twice, each time until that is written, if it may be."""
@@ -198,6 +210,7 @@ async def _without(
         if not missing.matters_for_readiness:
             await until_logged(confined.process, "watcher.ready")
             await confined.flap(objects.make(objects.policy(confined.name)))
+            await confined.until_behind(late=missing.resource.endswith("/status"))
         (line,) = await until_logged(confined.process, "source.broken")
         assert missing.words in str(line["reason"]), (missing, line)
         wanted = 503 if missing.matters_for_readiness else 200
