@@ -128,23 +128,30 @@ def filled(count: int) -> None:
     nftsets.update([], [firewall.Elements(*place, others) for place in (LEFT, ("ip", "ebbgate", "left"))])
 
 
-def test_pods_that_go_are_known_for_days_each_time_anew(hands: kernel.Kernel) -> None:
+def test_pods_that_go_are_known_for_days_each_time_anew(hands: kernel.Kernel, tmp_path: pathlib.Path) -> None:
     moved(hands, 0, 2)
     moved(hands, 2, 1)
     assert nftsets.read(LEFT) == {(netlink.packed("10.244.0.1"), b"")}
     assert "10.244.0.1 expires 4d23h59m" in nft_says("list", "set", *LEFT)
     nft.apply(f"delete element {' '.join(LEFT)} {{ 10.244.0.1 }}")
     nft.apply(f"add element {' '.join(LEFT)} {{ 10.244.0.1 timeout 1h }}")
-    moved(hands, 1, 2)
-    assert "10.244.0.1 timeout 1h expires 59m" in nft_says("list", "set", *LEFT)
-    moved(hands, 2, 1)
+    for _ in range(2):
+        moved(hands, 1, 2)
+        assert "10.244.0.1 timeout 1h expires 59m" in nft_says("list", "set", *LEFT)
+        moved(hands, 2, 1)  # again on the same day, as far as this programmer knows
+    later = kernel.Kernel(tmp_path, rigs.OBJECT)
+    moved(later, 1, 2)
+    moved(later, 2, 1)
+    later.close()
     assert "10.244.0.1 expires 4d23h59m" in nft_says("list", "set", *LEFT)
 
 
-def test_many_pods_that_go_are_known_anew_too(hands: kernel.Kernel) -> None:
-    for _ in range(2):
-        moved(hands, 0, 1000)
-        moved(hands, 1000, 0)
+def test_many_pods_that_go_are_known_anew_too(hands: kernel.Kernel, tmp_path: pathlib.Path) -> None:
+    later = kernel.Kernel(tmp_path, rigs.OBJECT)
+    for programmer in (hands, later):
+        moved(programmer, 0, 1000)
+        moved(programmer, 1000, 0)
+    later.close()
     assert len(nftsets.read(LEFT)) == 1000
 
 

@@ -7,39 +7,59 @@ doesn't say, nobody is: no guard waits for that.
 import contextlib
 import errno
 import itertools
+import math
 import os
+import time
 from collections.abc import Iterable, Iterator
 
 from ebbgate_programmer.core import firewall, places
 from ebbgate_programmer.io import netlink, nftsets
 
+FRESH_S = 86_400.0
+"""Of the days that they stay, one may be missing."""
 MANY = 256
 """Pods; of more of them it is quicker to read the whole set."""
 
 
 class Departures:
-    """Remembers who went, too: with a table that somebody takes away goes what the kernel knew."""
+    """Remembers who went, too: with a table that somebody takes away goes what the kernel knew, and who goes
+    again soon needn't be written again.
+    """
 
     def __init__(self) -> None:
-        self._went: dict[str, dict[str, None]] = {family: {} for family in places.NFT_FAMILIES}
+        self._went_s: dict[str, dict[str, float]] = {family: {} for family in places.NFT_FAMILIES}
 
-    def note(self, added: Iterable[firewall.Elements]) -> None:
+    def lacking(self, added: Iterable[firewall.Elements]) -> tuple[firewall.Elements, ...]:
+        """`added` without those whose time has just begun."""
+        fresh_s = time.monotonic() - FRESH_S
+        return tuple(held for each in added if (held := self._lacking(each, fresh_s)).elements)
+
+    def _lacking(self, held: firewall.Elements, fresh_s: float) -> firewall.Elements:
+        if held.name != places.LEFT:
+            return held
+        went_s = self._went_s[held.family]
+        pods = (pod for pod in held.elements if went_s.get(pod, -math.inf) < fresh_s)
+        return firewall.Elements(*held.place, tuple(pods))
+
+    def note(self, added: Iterable[firewall.Elements], *, written: bool) -> None:
+        """`written`: they are in the kernel; else they are to be, once there is room."""
+        now_s = time.monotonic() if written else -math.inf
         for held in added:
             if held.name == places.LEFT:
-                went = self._went[held.family]
+                went_s = self._went_s[held.family]
                 for pod in held.elements:
-                    went.pop(pod, None)
-                    went[pod] = None
-                for pod in tuple(itertools.islice(went, max(0, len(went) - firewall.MAX_ENDPOINTS))):
-                    del went[pod]
+                    went_s.pop(pod, None)
+                    went_s[pod] = now_s
+                for pod in tuple(itertools.islice(went_s, max(0, len(went_s) - firewall.MAX_ENDPOINTS))):
+                    del went_s[pod]
 
     def all_(self) -> tuple[firewall.Elements, ...]:
         """To be put back when the tables are made anew; their time begins again then."""
-        return tuple(held for family in self._went for held in self._of(family) if held.elements)
+        return tuple(held for family in self._went_s for held in self._of(family) if held.elements)
 
     def _of(self, family: str) -> Iterator[firewall.Elements]:
         tables = [(family, table, places.LEFT) for ip, table in firewall.TABLES if ip == family]
-        pods = {**self._went[family], **dict.fromkeys(pod for place in tables for pod in _read(place))}
+        pods = dict.fromkeys((*self._went_s[family], *(pod for place in tables for pod in _read(place))))
         for place in tables:
             yield firewall.Elements(*place, tuple(pods)[: firewall.MAX_ENDPOINTS])
 

@@ -234,14 +234,16 @@ def _(change: changes.SetFirewall, kernel: Kernel) -> None:
 
 @_apply.register
 def _(change: changes.UpdateSets, kernel: Kernel) -> None:
-    kernel.departures.note(change.added)
+    added = kernel.departures.lacking(change.added)
     try:
-        _update(changes.UpdateSets((*change.removed, *departures.known(change.added)), change.added))
+        _update(changes.UpdateSets((*change.removed, *departures.known(added)), added))
+        kernel.departures.note(added, written=True)
     except (nft.Refused, nftsets.Refused) as error:
         if not departures.is_full(error):
             raise
         # It is for a few last packets: no change waits for it.
-        _update(changes.UpdateSets(change.removed, departures.without(change.added)))
+        _update(changes.UpdateSets(change.removed, departures.without(added)))
+        kernel.departures.note(added, written=False)
         log.warning("left.full", extra={"fields": {"reason": str(error), "size": firewall.MAX_ENDPOINTS}})
 
 
