@@ -13,7 +13,7 @@ NFT_TABLE: Final = "ebbgate"
 NFT_GUARD: Final = "ebbgate_guard"
 """A table of its own: who deletes one leaves the other."""
 LEFT: Final = "left"
-"""The set of pods that were covered. It fills by itself, and no part of a KernelState is in it."""
+"""Of each table, the set of pods that were covered. It fills by itself: no KernelState has it."""
 LEFT_FOR: Final = "5d"
 """As long as the kernel keeps an idle TCP connection (nf_conntrack_tcp_timeout_established)."""
 NFT_FAMILIES: Final = {"ip": "ipv4", "ip6": "ipv6"}

@@ -16,7 +16,7 @@ from ebbgate_programmer.core import firewall, places
 from ebbgate_programmer.io import netlink, nftsets
 
 FRESH_S = 86_400.0
-"""Of the days that they stay, one may be missing."""
+"""Who goes again within so long keeps the time that it had: one of its days may be missing."""
 MANY = 256
 """Pods; of more of them it is quicker to read the whole set."""
 
@@ -81,7 +81,7 @@ def is_full(refused: Exception) -> bool:
 
 def _known(held: firewall.Elements) -> firewall.Elements:
     there = _read(held.place) if len(held.elements) > MANY else _asked(held)
-    return firewall.Elements(*held.place, tuple(sorted(frozenset(there) & frozenset(held.elements))))
+    return firewall.Elements(*held.place, tuple(frozenset(there) & frozenset(held.elements)))
 
 
 def _asked(held: firewall.Elements) -> Iterator[str]:
